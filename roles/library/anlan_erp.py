@@ -1,0 +1,90 @@
+#!/usr/bin/python
+"""The ERP server's virtual environment and configuration, before it runs.
+
+Returns ``digest``: a restart is due when it changes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.anlan_erp import build, database_uri, is_built
+from ansible.module_utils.anlan_files import differs, write
+from ansible.module_utils.basic import AnsibleModule
+
+ARGUMENTS: dict[str, Any] = {
+    "machine": {"type": "path", "required": True},
+    "address": {"type": "str", "required": True},
+    "port": {"type": "int", "required": True},
+    "ca_file": {"type": "path", "required": True},
+    "databases": {"type": "list", "elements": "dict", "required": True},
+    "login": {"type": "dict", "required": True, "no_log": True},
+    "venv": {"type": "path", "required": True},
+    "requirements": {"type": "path", "required": True},
+}
+CONFIGURATION = """\
+# Written by anlan. The server goes to whichever database takes writes.
+[database]
+uri = {uri}
+list = False
+
+[web]
+listen = {address}:{port}
+
+[ssl]
+certificate = {machine}/tls/erp.crt
+privatekey = {machine}/tls/erp.key
+"""
+# The ERP knows no setting for the version of TLS; OpenSSL takes it from this file.
+OPENSSL = """\
+# Written by anlan.
+openssl_conf = erp
+[erp]
+ssl_conf = erp_ssl
+[erp_ssl]
+system_default = erp_tls
+[erp_tls]
+Protocol = -ALL,TLSv1.3
+"""
+
+
+def files(parameters: dict[str, Any]) -> dict[Path, bytes]:
+    """The files of the configuration with their content."""
+    etc = Path(parameters["machine"]) / "etc"
+    uri = database_uri(parameters["login"], parameters["databases"], parameters["ca_file"])
+    text = CONFIGURATION.format(
+        uri=uri,
+        address=parameters["address"],
+        port=parameters["port"],
+        machine=parameters["machine"],
+    )
+    return {etc / "trytond.conf": text.encode(), etc / "erp-openssl.cnf": OPENSSL.encode()}
+
+
+def main() -> None:
+    """Ansible's entry."""
+    module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
+    parameters = module.params
+    venv, requirements = Path(parameters["venv"]), Path(parameters["requirements"])
+    actions = []
+    try:
+        if not is_built(venv):
+            actions.append("virtual environment")
+            if not module.check_mode:
+                build(venv, requirements)
+        wanted = files(parameters)
+        for path, content in wanted.items():
+            if differs(path, content, 0o600):
+                actions.append(path.name)
+                if not module.check_mode:
+                    write(path, content, 0o600)
+    except (OSError, KeyError) as error:
+        module.fail_json(msg=f"ERP of {parameters['machine']}: {error}")
+    digest = hashlib.sha256(b"".join(wanted.values()) + requirements.read_bytes()).hexdigest()
+    module.exit_json(changed=bool(actions), actions=actions, digest=digest)
+
+
+if __name__ == "__main__":
+    main()
