@@ -1,0 +1,195 @@
+"""The environment descriptor of a layout, and the file that commands read it from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pulumi
+from pulumi import dynamic
+
+from orchestrator.model.schema import check
+from stacks.components.ansible import digest_files
+from stacks.components.layout import BUCKETS, REGION, Layout, Machine
+
+_START = {"a": "primary", "b": "standby"}
+
+
+def deployment_digest(layout: Layout, roles: Path, programs: Path) -> str:
+    """Return the SHA-256 over the roles, the stack programs and the configuration."""
+    parts = {
+        "roles": digest_files(roles, [roles]),
+        "programs": digest_files(programs, [programs / "components", programs / "local"]),
+        "config": layout.config.values(),
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def describe(layout: Layout, digest: str) -> dict[str, Any]:
+    """Return the descriptor (schema `environment`). Raises InputError when it violates it."""
+    config = layout.config
+    root = config.root
+    common = layout.machine("common")
+    descriptor = {
+        "schema": "anlan.environment/v1",
+        "name": config.name,
+        "tier": config.tier,
+        "root": str(root),
+        "targets": {
+            "rto_seconds": config.rto_seconds,
+            "rpo_seconds": config.rpo_seconds,
+            "rpo_transactions": 0,
+            "restore_rto_seconds": config.restore_rto_seconds,
+        },
+        "retention": {
+            "audit_days": config.audit_retention_days,
+            "backup_full": config.backup_retention_full,
+            "object_lock_days": config.object_lock_days,
+        },
+        "tls": {
+            "minimum_version": "TLSv1.3",
+            "ca_file": layout.ca_file,
+            "renew_before_hours": config.tls_renew_before_hours,
+        },
+        "sites": {name: _site(layout, name) for name in _START},
+        "secrets": {
+            "driver": "vault",
+            "url": layout.url("common", "secrets"),
+            "credentials_file": common.path("secrets/orchestrator.json"),
+            "audit_log": common.path("log/audit.log"),
+            "evidence_key": "evidence",
+            "kv_mount": "kv",
+            "pki_mount": "pki",
+            "transit_mount": "transit",
+            "database_mount": "database",
+            "machine": _machine(common),
+        },
+        "front_door": {
+            "driver": "haproxy",
+            "url": layout.url("common", "front_door"),
+            "runtime_socket": common.path("run/haproxy.sock"),
+            "state_file": common.path("data/haproxy.state"),
+            "backend": "erp",
+            "servers": {name: name for name in _START},
+        },
+        "trust": {"evidence_public_key": str(root / "trust" / "evidence.pub")},
+        "lease_file": str(root / "lease.json"),
+        "deployment": {"digest": digest},
+    }
+    check(descriptor, "environment", file="the stack's output `environment`")
+    return descriptor
+
+
+def _machine(machine: Machine) -> dict[str, Any]:
+    return {
+        "driver": "supervisord",
+        "directory": str(machine.directory),
+        "address": machine.address,
+        "service_user": machine.service_user,
+    }
+
+
+def _site(layout: Layout, name: str) -> dict[str, Any]:
+    machine = layout.machine(name)
+    return {
+        "role": _START[name],
+        "machine": _machine(machine),
+        "database": {
+            "driver": "postgresql",
+            **layout.endpoint(name, "postgresql"),
+            "name": "erp",
+            "application_name": f"site_{name}",
+            "program": "postgresql",
+            "bin_directory": layout.postgresql_binaries,
+            "data_directory": machine.path("data/pg"),
+            "config_file": machine.path("etc/postgresql.conf"),
+            "socket_directory": machine.path("run"),
+            "log_file": machine.path("log/postgresql.log"),
+            "certificate_file": machine.path("tls/replicator.crt"),
+            "key_file": machine.path("tls/replicator.key"),
+            "passfile": machine.path("etc/pgpass"),
+            "synchronous": layout.config.synchronous,
+        },
+        "backup": {
+            "driver": "pgbackrest",
+            "config_file": machine.path("etc/pgbackrest.conf"),
+            "stanza": "erp",
+        },
+        "object_store": {
+            "driver": "s3",
+            "url": layout.url(name, "object_store"),
+            "region": REGION,
+            "secret": f"object-store/{name}",
+            "buckets": {bucket: bucket for bucket in BUCKETS},
+        },
+        "erp": {
+            "driver": "tryton",
+            "url": layout.url(name, "erp"),
+            "database": "erp",
+            "program": "erp",
+            "venv": str(layout.erp_venv),
+            "config_file": machine.path("etc/trytond.conf"),
+        },
+    }
+
+
+class DescriptorProvider(dynamic.ResourceProvider):
+    """Holds nothing; pickled into the state by name."""
+
+    serialize_as_secret_always = False
+
+    def create(self, props: dict[str, Any]) -> dynamic.CreateResult:
+        """Write the file."""
+        return dynamic.CreateResult(props["path"], _write(props))
+
+    def update(
+        self, _id: str, _olds: dict[str, Any], props: dict[str, Any]
+    ) -> dynamic.UpdateResult:
+        """Write the file anew."""
+        return dynamic.UpdateResult(_write(props))
+
+    def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.DiffResult:
+        """Another content updates, another place replaces."""
+        keys = [key for key in ("path", "content", "identity") if olds.get(key) != news.get(key)]
+        replaces = [key for key in keys if key != "content"]
+        return dynamic.DiffResult(changes=bool(keys), replaces=replaces, delete_before_replace=True)
+
+    def read(self, id_: str, props: dict[str, Any]) -> dynamic.ReadResult:
+        """Return what the file holds now."""
+        path = Path(props["path"])
+        found = {**props, "content": path.read_text() if path.is_file() else ""}
+        found.pop("__provider", None)
+        return dynamic.ReadResult(id_, found, dict(found))
+
+    def delete(self, _id: str, props: dict[str, Any]) -> None:
+        """Remove the file."""
+        Path(props["path"]).unlink(missing_ok=True)
+
+
+class DescriptorFile(dynamic.Resource, module="anlan", name="DescriptorFile"):
+    """`environment.json` in the environment's root, written when everything in it works."""
+
+    content: pulumi.Output[str]
+
+    def __init__(
+        self,
+        name: str,
+        path: Path,
+        descriptor: dict[str, Any],
+        identity: pulumi.Input[str],
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        content = json.dumps(descriptor, indent=2) + "\n"
+        inputs = {"path": str(path), "content": content, "identity": identity}
+        super().__init__(DescriptorProvider(), name, inputs, opts)
+
+
+def _write(props: dict[str, Any]) -> dict[str, Any]:
+    path = Path(props["path"])
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    fresh.write_text(props["content"])
+    fresh.replace(path)
+    return dict(props)
