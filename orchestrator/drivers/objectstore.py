@@ -1,0 +1,177 @@
+"""The S3 store of one site: what its Object Lock keeps, and that it really refuses to delete."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from orchestrator.model.environment import Environment, Site
+from orchestrator.model.errors import InfrastructureError
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+# What S3 servers answer to the deletion of a locked version.
+_LOCKED = frozenset({"AccessDenied", "ObjectLocked", "InvalidRequest", "MethodNotAllowed"})
+
+
+@dataclass(frozen=True)
+class LockSettings:
+    """The default retention of a bucket; `mode` is COMPLIANCE, GOVERNANCE or empty (none)."""
+
+    enabled: bool
+    mode: str
+    days: int
+
+
+@dataclass(frozen=True)
+class ObjectVersion:
+    """One version of one object; `modified` is aware UTC."""
+
+    key: str
+    version: str
+    size_bytes: int
+    modified: datetime
+    is_latest: bool
+
+
+@dataclass(frozen=True)
+class DeletionAttempt:
+    """An attempt to delete a locked version: `refused`, and the server's error code."""
+
+    refused: bool
+    code: str
+
+
+class ObjectStore:
+    """The store of one site, with the application's keys. Verbs raise InfrastructureError."""
+
+    def __init__(self, environment: Environment, site: Site, keys: Mapping[str, str]) -> None:
+        self.settings = site.object_store
+        self._client: S3Client = boto3.client(
+            "s3",
+            endpoint_url=self.settings.url,
+            region_name=self.settings.region,
+            aws_access_key_id=keys["access_key"],
+            aws_secret_access_key=keys["secret_key"],
+            verify=str(environment.tls.ca_file),
+            config=Config(
+                s3={"addressing_style": "path"},
+                connect_timeout=5,
+                read_timeout=30,
+                retries={"max_attempts": 2},
+                # Else a refused PUT shows as an SSL error (seen with versitygw 1.8).
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+                proxies={},
+            ),
+        )
+
+    def bucket(self, purpose: str) -> str:
+        """The name of the bucket for `backup` or `evidence`."""
+        return self.settings.buckets[purpose]
+
+    def lock_settings(self, bucket: str) -> LockSettings:
+        """The Object Lock of a bucket."""
+        try:
+            answer = self._client.get_object_lock_configuration(Bucket=bucket)
+        except ClientError as error:
+            if _code(error) == "ObjectLockConfigurationNotFoundError":
+                return LockSettings(False, "", 0)
+            raise self._failed(f"read the lock of bucket {bucket}", error) from error
+        except BotoCoreError as error:
+            raise self._failed(f"read the lock of bucket {bucket}", error) from error
+        lock: Any = answer["ObjectLockConfiguration"]
+        rule = lock.get("Rule", {}).get("DefaultRetention", {})
+        return LockSettings(
+            enabled=lock.get("ObjectLockEnabled") == "Enabled",
+            mode=str(rule.get("Mode", "")),
+            days=int(rule.get("Days", 0)) + 365 * int(rule.get("Years", 0)),
+        )
+
+    def versions(self, bucket: str, prefix: str = "") -> tuple[ObjectVersion, ...]:
+        """Every version of every object below `prefix` (delete markers left out)."""
+        found = []
+        try:
+            pages = self._client.get_paginator("list_object_versions")
+            for page in pages.paginate(Bucket=bucket, Prefix=prefix):
+                found += page.get("Versions", [])
+        except (ClientError, BotoCoreError) as error:
+            raise self._failed(f"list bucket {bucket}", error) from error
+        return tuple(
+            ObjectVersion(
+                entry["Key"],
+                entry["VersionId"],
+                entry["Size"],
+                entry["LastModified"].astimezone(UTC),
+                entry["IsLatest"],
+            )
+            for entry in found
+        )
+
+    def get(self, bucket: str, key: str, version: str | None = None) -> bytes:
+        """The bytes of an object, of its newest version unless one is named."""
+        more: dict[str, Any] = {"VersionId": version} if version else {}
+        try:
+            return self._client.get_object(Bucket=bucket, Key=key, **more)["Body"].read()
+        except (ClientError, BotoCoreError) as error:
+            raise self._failed(f"read {bucket}/{key}", error) from error
+
+    def put_locked(self, bucket: str, key: str, content: bytes, *, days: float) -> str:
+        """Store an object under COMPLIANCE retention for `days`; returns its version."""
+        try:
+            answer = self._client.put_object(
+                Bucket=bucket,
+                Key=key,
+                Body=content,
+                ObjectLockMode="COMPLIANCE",
+                ObjectLockRetainUntilDate=datetime.now(UTC) + timedelta(days=days),
+                ChecksumAlgorithm="SHA256",
+            )
+        except (ClientError, BotoCoreError) as error:
+            raise self._failed(f"store {bucket}/{key}", error) from error
+        return answer["VersionId"]
+
+    def retained_until(self, bucket: str, key: str, version: str) -> tuple[str, datetime]:
+        """The lock mode of one version and the time (UTC) until which it holds."""
+        try:
+            answer = self._client.get_object_retention(Bucket=bucket, Key=key, VersionId=version)
+        except (ClientError, BotoCoreError) as error:
+            raise self._failed(f"read the retention of {bucket}/{key}", error) from error
+        retention: Any = answer["Retention"]
+        return str(retention["Mode"]), retention["RetainUntilDate"].astimezone(UTC)
+
+    def try_delete_locked(self, bucket: str, key: str, version: str) -> DeletionAttempt:
+        """Try to delete a locked version, also bypassing governance: it must be refused.
+
+        An answer that is no refusal (the store is down) raises: it proves nothing.
+        """
+        try:
+            self._client.delete_object(
+                Bucket=bucket, Key=key, VersionId=version, BypassGovernanceRetention=True
+            )
+        except ClientError as error:
+            if _code(error) in _LOCKED:
+                # A refusal counts only if the version is still there.
+                self.get(bucket, key, version)
+                return DeletionAttempt(True, _code(error))
+            raise self._failed(f"try a deletion of {bucket}/{key}", error) from error
+        except BotoCoreError as error:
+            raise self._failed(f"try a deletion of {bucket}/{key}", error) from error
+        return DeletionAttempt(False, "")
+
+    def _failed(self, what: str, error: Exception) -> InfrastructureError:
+        return InfrastructureError(
+            f"the object store {self.settings.url} did not {what}: {error}",
+            "start it (program `objectstore`), or correct its keys (role `objectstore`)",
+        )
+
+
+def _code(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))

@@ -1,0 +1,186 @@
+"""Making a server a standby of the other site: rewind it, or copy it anew, then configure it.
+
+pg_rewind and pg_basebackup replace what lies in the data directory, postgresql.auto.conf too, so
+the standby's settings are written after them. The login data of `replicator` and `rewinder` are
+in the site's passfile; each shows a client certificate of its own name.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.drivers.files import own, write_atomically
+from orchestrator.drivers.postgresql import PostgreSQL, Role
+from orchestrator.drivers.process import run
+from orchestrator.model.environment import Site
+from orchestrator.model.errors import InfrastructureError, Refused
+
+_REWIND_ATTEMPTS_SECONDS = 15.0
+_REWIND_TIMEOUT_SECONDS = 600.0
+_COPY_TIMEOUT_SECONDS = 3600.0
+
+
+@dataclass(frozen=True)
+class Rejoin:
+    """How a server became a standby: `method` is rewind or basebackup; wall time in seconds."""
+
+    method: str
+    seconds: float
+
+
+def conninfo(server: PostgreSQL, source: Site, user: str, database: str | None = None) -> str:
+    """The libpq string by which `server` reaches `source` as `user`: no password in it."""
+    settings = server.settings
+    certificate = settings.certificate_file.with_name(f"{user}.crt")
+    key = settings.key_file.with_name(f"{user}.key")
+    parts = {
+        "host": source.database.address,
+        "port": str(source.database.port),
+        "user": user,
+        "dbname": database,
+        "application_name": settings.application_name,
+        "sslmode": "verify-full",
+        "sslrootcert": str(server.environment.tls.ca_file),
+        "sslcert": str(certificate),
+        "sslkey": str(key),
+        "passfile": str(settings.passfile),
+        "connect_timeout": "5",
+        "keepalives_idle": "5",
+    }
+    return " ".join(f"{name}={_quoted(value)}" for name, value in parts.items() if value)
+
+
+def configure_standby(server: PostgreSQL, primary: Site) -> None:
+    """Write the settings that make the stopped `server` follow `primary` by its slot there.
+
+    Raises Refused when the server runs, InfrastructureError when a file cannot be written.
+    """
+    _must_be_down(server)
+    data, user = server.settings.data_directory, server.site.machine.service_user
+    lines = [
+        "# Written by anlan when this server became a standby.",
+        f"primary_conninfo = {_quoted(conninfo(server, primary, 'replicator'))}",
+        f"primary_slot_name = {_quoted(server.settings.application_name)}",
+        "recovery_target_timeline = 'latest'",
+        # A promoted server must not wait for a dead peer: the list is set after the rejoin.
+        "synchronous_standby_names = ''",
+        # The slot keeps what it needs; asking a repository of a dead site delays a promotion.
+        "restore_command = ''",
+    ]
+    try:
+        write_atomically(
+            data / "postgresql.auto.conf", "\n".join(lines) + "\n", mode=0o600, owner=user
+        )
+        write_atomically(data / "standby.signal", "", mode=0o600, owner=user)
+    except OSError as error:
+        raise InfrastructureError(
+            f"cannot configure {data} as a standby: {error}", "look at its file system"
+        ) from error
+
+
+def rewind(server: PostgreSQL, token: int, source: Site) -> Rejoin:
+    """Take the stopped, diverged `server` back to the history of `source` (pg_rewind).
+
+    Raises Refused without the lease or while the server runs, InfrastructureError when pg_rewind
+    cannot do it (then copy it anew with `basebackup`). The server is left stopped, a standby.
+    """
+    server.lease.check(token)
+    _must_be_down(server)
+    settings, user = server.settings, server.site.machine.service_user
+    arguments: list[str | Path] = [
+        settings.bin_directory / "pg_rewind",
+        f"--target-pgdata={settings.data_directory}",
+        f"--source-server={conninfo(server, source, 'rewinder', 'postgres')}",
+        f"--config-file={settings.config_file}",
+    ]
+    started = time.monotonic()
+    # pg_rewind reads the timeline from the control file, which a fresh primary writes at its next
+    # checkpoint; before that it would say "no rewind required" and leave a diverged server.
+    run(
+        [
+            settings.bin_directory / "psql",
+            "--no-psqlrc",
+            f"--dbname={conninfo(server, source, 'rewinder', 'postgres')}",
+            "--command=CHECKPOINT",
+        ],
+        timeout_seconds=_REWIND_TIMEOUT_SECONDS,
+        as_user=user,
+    )
+    while True:
+        try:
+            run(arguments, timeout_seconds=_REWIND_TIMEOUT_SECONDS, as_user=user)
+            break
+        except InfrastructureError as error:
+            # A killed postmaster's children hold the directory for about a second.
+            held = "postmaster.pid" in error.what or "shared memory block" in error.what
+            if not held or time.monotonic() - started > _REWIND_ATTEMPTS_SECONDS:
+                raise
+            time.sleep(0.2)
+    configure_standby(server, source)
+    return Rejoin("rewind", time.monotonic() - started)
+
+
+def basebackup(server: PostgreSQL, token: int, source: Site) -> Rejoin:
+    """Replace the stopped server's data directory by a copy of `source` (pg_basebackup).
+
+    The slot of the server must exist at `source`. Raises Refused without the lease or while the
+    server runs, InfrastructureError when the copy fails (the old data directory is then kept).
+    """
+    server.lease.check(token)
+    _must_be_down(server)
+    settings, user = server.settings, server.site.machine.service_user
+    data = settings.data_directory
+    fresh, old = data.with_name(data.name + ".new"), data.with_name(data.name + ".old")
+    started = time.monotonic()
+    try:
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir(mode=0o700)
+        own(fresh, user)
+        run(
+            [
+                settings.bin_directory / "pg_basebackup",
+                f"--pgdata={fresh}",
+                f"--dbname={conninfo(server, source, 'replicator')}",
+                f"--slot={settings.application_name}",
+                "--wal-method=stream",
+                "--checkpoint=fast",
+                "--manifest-checksums=SHA256",
+            ],
+            timeout_seconds=_COPY_TIMEOUT_SECONDS,
+            as_user=user,
+        )
+        run(
+            [settings.bin_directory / "pg_verifybackup", fresh],
+            timeout_seconds=_COPY_TIMEOUT_SECONDS,
+            as_user=user,
+        )
+        # After a crash between the two renames the next call begins with the copy again.
+        shutil.rmtree(old, ignore_errors=True)
+        if data.exists():
+            data.rename(old)
+        fresh.rename(data)
+        shutil.rmtree(old)
+    except OSError as error:
+        raise InfrastructureError(
+            f"cannot replace {data}: {error}", "make room or repair the file system, then repeat"
+        ) from error
+    configure_standby(server, source)
+    return Rejoin("basebackup", time.monotonic() - started)
+
+
+def _must_be_down(server: PostgreSQL) -> None:
+    settings = server.settings
+    running = server.machine.is_running() and server.machine.program_status(settings.program).is_up
+    if running or server.role() is not Role.DOWN:
+        raise Refused(
+            f"the database of site {server.site.name} runs; its data directory is not touched",
+            f"stop the program {settings.program} of that site first",
+        )
+
+
+def _quoted(value: str) -> str:
+    """A value in single quotes, for libpq strings and postgresql.conf alike."""
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"

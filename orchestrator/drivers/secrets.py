@@ -1,0 +1,211 @@
+"""The secret manager (Vault API, by hvac): read secrets, sign evidence, ask for its health."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import hvac
+import requests
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from hvac.exceptions import Forbidden, InvalidPath, VaultError
+
+from orchestrator.drivers.credentials import Credentials
+from orchestrator.model.environment import Environment
+from orchestrator.model.errors import InfrastructureError
+
+_TIMEOUT_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class SecretsHealth:
+    """What `sys/health` says of the server."""
+
+    initialized: bool
+    sealed: bool
+    standby: bool
+    version: str
+
+
+class Secrets:
+    """The secret manager of an environment, as the AppRole `orchestrator`.
+
+    Nothing is read until a verb asks. A refused token is replaced by a fresh login once. Verbs
+    raise InfrastructureError: it is down, sealed, or the policy says no.
+    """
+
+    def __init__(self, environment: Environment) -> None:
+        self.settings = environment.secrets
+        self._ca_file = str(environment.tls.ca_file)
+        self._login: Any = None  # the client that holds a token
+
+    def kv(self, path: str) -> Mapping[str, str]:
+        """The newest version of a KV entry, e.g. `erp-probe` or `object-store/a`."""
+        answer = self.ask(
+            f"read {path}",
+            lambda client: client.secrets.kv.v2.read_secret_version(
+                path=path, mount_point=self.settings.kv_mount, raise_on_deleted_version=True
+            ),
+        )
+        return {str(name): str(value) for name, value in answer["data"]["data"].items()}
+
+    def login_of(self, path: str) -> Credentials:
+        """The username and password of a KV entry that holds a login."""
+        entry = self.kv(path)
+        return Credentials(entry["username"], entry["password"])
+
+    def database_login(self, role: str = "orchestrator") -> Credentials:
+        """The login of a static role of the database engine, as of its last rotation."""
+        answer = self.ask(
+            f"read the database login {role}",
+            lambda client: client.secrets.database.get_static_credentials(
+                name=role, mount_point=self.settings.database_mount
+            ),
+        )
+        return Credentials(answer["data"]["username"], answer["data"]["password"])
+
+    def health(self) -> SecretsHealth:
+        """Whether the server is initialised and unsealed; needs no login."""
+        try:
+            answer = self._client().sys.read_health_status(method="GET")
+            data = answer.json() if isinstance(answer, requests.Response) else answer
+        except (VaultError, requests.RequestException, OSError) as error:
+            raise self._down("ask for its health", error) from error
+        return SecretsHealth(
+            initialized=bool(data["initialized"]),
+            sealed=bool(data["sealed"]),
+            standby=bool(data["standby"]),
+            version=str(data["version"]),
+        )
+
+    def audit_devices(self) -> Mapping[str, Mapping[str, Any]]:
+        """The enabled audit devices by path, as the server describes them."""
+        answer = self.ask(
+            "list the audit devices", lambda client: client.sys.list_enabled_audit_devices()
+        )
+        data = answer.get("data", answer)
+        return {str(path): dict(device) for path, device in data.items()}
+
+    def mounts(self) -> Mapping[str, str]:
+        """The mounted secret engines: path to type."""
+        answer = self.ask(
+            "list the mounts", lambda client: client.sys.list_mounted_secrets_engines()
+        )
+        return {str(path): str(mount["type"]) for path, mount in answer["data"].items()}
+
+    def certificates(self) -> tuple[str, ...]:
+        """The serial numbers of the certificates that the PKI has issued."""
+        answer = self.ask(
+            "list the certificates",
+            lambda client: client.secrets.pki.list_certificates(
+                mount_point=self.settings.pki_mount
+            ),
+        )
+        return tuple(answer["data"]["keys"])
+
+    def ask(self, what: str, verb: Callable[[Any], Any]) -> Any:
+        """Call `verb` with a logged-in client; log in afresh once if the token is refused."""
+        fresh = self._login is None
+        try:
+            try:
+                return verb(self._logged_in())
+            except Forbidden:
+                if fresh:
+                    raise
+                self._login = None
+                return verb(self._logged_in())
+        except Forbidden as error:
+            raise InfrastructureError(
+                f"the secret manager refuses to {what}: {error}",
+                "the policy of AppRole `orchestrator` lacks it: apply the role `secrets`",
+            ) from error
+        except InvalidPath as error:
+            raise InfrastructureError(
+                f"the secret manager cannot {what}: there is no such entry",
+                "apply the roles `secrets` and `credentials`",
+            ) from error
+        except (VaultError, requests.RequestException, OSError) as error:
+            raise self._down(what, error) from error
+
+    def _logged_in(self) -> Any:
+        if self._login is None:
+            file = self.settings.credentials_file
+            try:
+                credentials = json.loads(file.read_text())
+                role_id, secret_id = credentials["role_id"], credentials["secret_id"]
+            except (OSError, ValueError, KeyError) as error:
+                raise InfrastructureError(
+                    f"no AppRole login in {file}: {error}", "apply the role `secrets`"
+                ) from error
+            client = self._client()
+            client.auth.approle.login(role_id=role_id, secret_id=secret_id)
+            self._login = client
+        return self._login
+
+    def _client(self) -> Any:
+        session = requests.Session()
+        session.trust_env = False
+        session.verify = self._ca_file
+        return hvac.Client(
+            url=self.settings.url,
+            token="",
+            verify=self._ca_file,
+            timeout=_TIMEOUT_SECONDS,
+            session=session,
+        )
+
+    def _down(self, what: str, error: Exception) -> InfrastructureError:
+        return InfrastructureError(
+            f"the secret manager at {self.settings.url} did not {what}: {error}",
+            "start it and unseal it (role `secrets`)",
+        )
+
+
+class TransitSigner:
+    """Signs with the environment's ed25519 evidence key, which never leaves the secret manager."""
+
+    def __init__(self, secrets: Secrets) -> None:
+        self._secrets = secrets
+        self.key = secrets.settings.evidence_key
+
+    @property
+    def key_id(self) -> str:
+        """Name and version of the key that signs now, e.g. `transit:evidence:1`."""
+        return f"transit:{self.key}:{self._read()['latest_version']}"
+
+    def public_key_pem(self) -> str:
+        """The public key of the newest version (PEM, SubjectPublicKeyInfo)."""
+        data = self._read()
+        raw = base64.b64decode(data["keys"][str(data["latest_version"])]["public_key"])
+        return (
+            Ed25519PublicKey.from_public_bytes(raw)
+            .public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+            .decode()
+        )
+
+    def sign(self, message: bytes) -> bytes:
+        """The 64 bytes of the Ed25519 signature (RFC 8032) of `message`."""
+        settings = self._secrets.settings
+        answer = self._secrets.ask(
+            f"sign with {self.key}",
+            lambda client: client.secrets.transit.sign_data(
+                name=self.key,
+                hash_input=base64.b64encode(message).decode(),
+                mount_point=settings.transit_mount,
+            ),
+        )
+        return base64.b64decode(str(answer["data"]["signature"]).rsplit(":", 1)[1])
+
+    def _read(self) -> dict[str, Any]:
+        settings = self._secrets.settings
+        answer = self._secrets.ask(
+            f"read the key {self.key}",
+            lambda client: client.secrets.transit.read_key(
+                name=self.key, mount_point=settings.transit_mount
+            ),
+        )
+        return dict(answer["data"])

@@ -1,0 +1,261 @@
+"""The database of a twin: restored from a repository, recovered in the namespace, opened.
+
+The restore itself reads the repository directly (it moves the bulk); recovery then fetches WAL
+through the gateway. The twin has its own pgBackRest file (its own spool, lock and log folders, one
+repository) and its own server configuration: it archives nothing, follows nobody, waits for nobody.
+"""
+
+from __future__ import annotations
+
+import configparser
+import io
+import re
+import time
+from pathlib import Path
+
+import psycopg
+
+from orchestrator.drivers.files import own, write_atomically
+from orchestrator.drivers.pgbackrest import PgBackRest
+from orchestrator.drivers.postgresql_connection import Connection, connect, value
+from orchestrator.drivers.process import run
+from orchestrator.drivers.twin import Twin
+from orchestrator.model.environment import Environment, Site
+from orchestrator.model.errors import InfrastructureError, InputError
+
+# Recovery demands at least the primary's values of these (PostgreSQL manual, "Hot Standby").
+_CONTROL_SETTINGS = (
+    "max_connections",
+    "max_worker_processes",
+    "max_wal_senders",
+    "max_prepared_xacts",
+    "max_locks_per_xact",
+)
+_NAMES = {
+    "max_prepared_xacts": "max_prepared_transactions",
+    "max_locks_per_xact": "max_locks_per_transaction",
+}
+_KEPT_IN_AUTO_CONF = re.compile(r"\s*(restore_command|recovery_target\w*)\s*=")
+_HBA = """\
+local all postgres peer map=twin
+local all all scram-sha-256
+host all all 127.0.0.1/32 scram-sha-256
+"""
+
+
+class TwinDatabase:
+    """The PostgreSQL of a twin, restored as the node `site` would restore itself.
+
+    Verbs raise InfrastructureError when a command fails; `restore` may be repeated (it is a delta
+    restore onto what is there).
+    """
+
+    def __init__(self, environment: Environment, twin: Twin, site: Site, repository: int) -> None:
+        self.twin = twin
+        self.site = site
+        self.repository = repository
+        self.port = site.database.port
+        self.bin_directory = site.database.bin_directory
+        self._user = site.machine.service_user
+        self._pgbackrest_file = twin.directory / "etc" / "pgbackrest.conf"
+        self._conf = twin.directory / "etc" / "postgresql.conf"
+        self._environment = environment
+
+    def repository_endpoint(self) -> tuple[str, int]:
+        """Address and port of the repository that is restored from: the one gateway needed."""
+        options = dict(self._site_configuration()["global"])
+        prefix = f"repo{self.repository}-"
+        host = options.get(f"{prefix}storage-host") or options.get(f"{prefix}s3-endpoint")
+        if not host:
+            raise InputError(
+                f"no repository {self.repository} with an S3 endpoint",
+                "choose one of the repositories of the descriptor's sites",
+                file=str(self.site.backup.config_file),
+            )
+        return host, int(options.get(f"{prefix}storage-port", "443"))
+
+    def restore(
+        self,
+        *,
+        type_: str = "default",
+        target: str | None = None,
+        backup_label: str | None = None,
+        timeout_seconds: float = 3600.0,
+    ) -> float:
+        """Restore the data directory and make it a twin's; returns the seconds it took.
+
+        `type_` and `target` are pgBackRest's (default, immediate, time, lsn, name, xid).
+        """
+        if (self.twin.data_directory / "postmaster.pid").exists():
+            self.stop()
+        started = time.monotonic()
+        self._write_configuration()
+        data = self.twin.data_directory
+        if not data.exists():
+            data.mkdir(mode=0o700)
+            own(data, self._user)
+        # With nothing to recover to, pgBackRest's default replays to the end and opens by itself.
+        action = ["--target-action=promote"] if type_ not in {"default", "none"} else []
+        PgBackRest(self._environment, self.site, config_file=self._pgbackrest_file).restore(
+            data,
+            repository=self.repository,
+            type_=type_,
+            target=target,
+            backup_label=backup_label,
+            options=["--archive-mode=off", "--delta", *action],
+            timeout_seconds=timeout_seconds,
+        )
+        self._strip(data)
+        self._write_server_configuration(data)
+        return time.monotonic() - started
+
+    def start(self, *, timeout_seconds: float = 600.0) -> float:
+        """Start the server in the namespace; returns the seconds until it accepts writes."""
+        self.twin.open_gateway(*self.repository_endpoint())
+        started = time.monotonic()
+        process = self.twin.spawn(
+            "postgresql",
+            [
+                self.bin_directory / "postgres",
+                "-D",
+                self.twin.data_directory,
+                f"--config-file={self._conf}",
+            ],
+            as_user=self._user,
+        )
+        while not self._is_open():
+            if not process.is_alive() or time.monotonic() - started > timeout_seconds:
+                log = self.twin.log_directory / "postgresql.log"
+                tail = " | ".join(log.read_text(errors="replace").splitlines()[-6:])
+                raise InfrastructureError(
+                    f"the restored database of twin {self.twin.run_id} did not open: {tail}",
+                    "the backup cannot be recovered to this target: try another one",
+                )
+            time.sleep(0.05)
+        return time.monotonic() - started
+
+    def connect_local(self, database: str = "postgres") -> Connection:
+        """Connect as the superuser by the twin's unix socket (which needs no network)."""
+        parameters = {
+            "host": str(self.twin.run_directory),
+            "port": str(self.port),
+            "dbname": database,
+            "user": "postgres",
+            "connect_timeout": "3",
+            "application_name": "anlan-twin",
+        }
+        return connect(parameters, f"the database of twin {self.twin.run_id}")
+
+    def stop(self) -> None:
+        """Stop the server cleanly; a stopped one is fine."""
+        run(
+            [
+                self.bin_directory / "pg_ctl",
+                "stop",
+                "--mode=fast",
+                "--timeout=60",
+                f"--pgdata={self.twin.data_directory}",
+            ],
+            timeout_seconds=70.0,
+            as_user=self._user,
+            accept=(0, 1),
+        )
+        if self._is_open():
+            raise InfrastructureError(
+                f"the database of twin {self.twin.run_id} does not stop", "remove the twin"
+            )
+
+    def _is_open(self) -> bool:
+        try:
+            with self.connect_local() as connection:
+                return not value(connection, "SELECT pg_is_in_recovery()")
+        except (InfrastructureError, psycopg.Error):
+            return False
+
+    def _site_configuration(self) -> configparser.RawConfigParser:
+        file = self.site.backup.config_file
+        parser = configparser.RawConfigParser(strict=False, delimiters=("=",))
+        parser.optionxform = str  # type: ignore[assignment,method-assign]
+        try:
+            parser.read_string(file.read_text())
+            parser["global"]
+        except (OSError, configparser.Error, KeyError) as error:
+            raise InfrastructureError(
+                f"no pgBackRest configuration in {file}: {error}", "apply the role `pgbackrest`"
+            ) from error
+        return parser
+
+    def _write_configuration(self) -> None:
+        """The site's pgBackRest file with one repository and the twin's own folders."""
+        parser = self._site_configuration()
+        own_folders = {}
+        for kind in ("spool", "lock", "log"):
+            folder = self.twin.directory / f"pgbackrest-{kind}"
+            folder.mkdir(exist_ok=True)
+            own(folder, self._user)
+            own_folders[f"{kind}-path"] = str(folder)
+        for section in parser.sections():
+            for option in list(parser[section]):
+                other_repository = re.match(r"repo(\d+)-", option)
+                if (
+                    (other_repository and int(other_repository[1]) != self.repository)
+                    or re.match(r"(pg\d+-|archive-)", option)
+                    or option in own_folders
+                ):
+                    parser.remove_option(section, option)
+        parser["global"].update(own_folders)
+        stanza = self.site.backup.stanza
+        if not parser.has_section(stanza):
+            parser.add_section(stanza)
+        parser[stanza]["pg1-path"] = str(self.twin.data_directory)
+        parser[stanza]["pg1-socket-path"] = str(self.twin.run_directory)
+        parser[stanza]["pg1-port"] = str(self.port)
+        text = io.StringIO()
+        parser.write(text, space_around_delimiters=False)
+        # It holds the repository's keys, as the site's own file does.
+        write_atomically(self._pgbackrest_file, text.getvalue(), mode=0o600, owner=self._user)
+
+    def _strip(self, data: Path) -> None:
+        """Leave in postgresql.auto.conf what recovery needs: no primary, slot or standby names."""
+        auto = data / "postgresql.auto.conf"
+        kept = [line for line in auto.read_text().splitlines() if _KEPT_IN_AUTO_CONF.match(line)]
+        write_atomically(auto, "\n".join(kept) + "\n", mode=0o600, owner=self._user)
+        (data / "standby.signal").unlink(missing_ok=True)
+
+    def _write_server_configuration(self, data: Path) -> None:
+        control = run(
+            [self.bin_directory / "pg_controldata", data], timeout_seconds=30.0, as_user=self._user
+        ).output
+        limits = []
+        for name in _CONTROL_SETTINGS:
+            found = re.search(rf"^{name} setting:\s+(\d+)", control, re.MULTILINE)
+            if found:
+                limits.append(f"{_NAMES.get(name, name)} = {found[1]}")
+        etc = self.twin.directory / "etc"
+        # The audit extension's triggers need their library, so the twin loads what the site does.
+        site = self.site.database.config_file.read_text()
+        limits += re.findall(r"^\s*shared_preload_libraries\s*=\s*'.*'", site, re.MULTILINE)
+        lines = [
+            "# Written by anlan: the server of an isolated twin.",
+            f"hba_file = '{etc}/pg_hba.conf'",
+            f"ident_file = '{etc}/pg_ident.conf'",
+            "listen_addresses = '127.0.0.1'",
+            f"port = {self.port}",
+            f"unix_socket_directories = '{self.twin.run_directory}'",
+            "ssl = off",
+            "archive_mode = off",
+            "synchronous_standby_names = ''",
+            "logging_collector = off",
+            "log_timezone = 'UTC'",
+            "timezone = 'UTC'",
+            "autovacuum = off",
+            *limits,
+        ]
+        ident = {"root", self._user}
+        texts = {
+            "postgresql.conf": "\n".join(lines) + "\n",
+            "pg_hba.conf": _HBA,
+            "pg_ident.conf": "".join(f"twin {user} postgres\n" for user in sorted(ident)),
+        }
+        for name, text in texts.items():
+            write_atomically(etc / name, text, mode=0o600, owner=self._user)

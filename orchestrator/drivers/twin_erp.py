@@ -1,0 +1,90 @@
+"""The ERP server of a twin: the site's own programs, on the twin's database, in its namespace.
+
+It speaks plain HTTP on the namespace's loopback, which nothing else can reach.
+"""
+
+from __future__ import annotations
+
+import configparser
+import time
+from urllib.parse import quote, urlsplit
+
+from orchestrator.drivers.files import write_atomically
+from orchestrator.drivers.processes import ProcessEntry
+from orchestrator.drivers.twin import Twin
+from orchestrator.model.environment import Site
+from orchestrator.model.errors import InfrastructureError
+
+_PORT = 8000
+_START_TIMEOUT_SECONDS = 60.0
+
+
+class TwinErp:
+    """The Tryton server of a twin, configured like the one of `site`. `start` is idempotent."""
+
+    def __init__(self, twin: Twin, site: Site, database_port: int) -> None:
+        self.twin = twin
+        self.settings = site.erp
+        self.url = f"http://127.0.0.1:{_PORT}"
+        self._database_port = database_port
+        self._file = twin.directory / "etc" / "trytond.conf"
+
+    def start(self) -> float:
+        """Start it and return the seconds until it listens. Raises InfrastructureError."""
+        started = time.monotonic()
+        self._write_configuration()
+        process = self.twin.spawn(
+            "erp",
+            [
+                self.settings.venv / "bin" / "trytond",
+                f"--config={self._file}",
+                "-d",
+                self.settings.database,
+            ],
+        )
+        attempt = ["socat", "-u", "OPEN:/dev/null", f"TCP:127.0.0.1:{_PORT},connect-timeout=1"]
+        while self.twin.run(attempt, timeout_seconds=5.0, accept=range(256)).exit_code:
+            self._still_starting(process, started)
+            time.sleep(0.1)
+        return time.monotonic() - started
+
+    def _still_starting(self, process: ProcessEntry, started: float) -> None:
+        if process.is_alive() and time.monotonic() - started < _START_TIMEOUT_SECONDS:
+            return
+        log = self.twin.log_directory / "erp.log"
+        tail = " | ".join(log.read_text(errors="replace").splitlines()[-6:])
+        raise InfrastructureError(
+            f"the ERP of twin {self.twin.run_id} does not listen: {tail}", f"read {log}"
+        )
+
+    def _write_configuration(self) -> None:
+        """The site's file with the twin's database and listener, without TLS and mail."""
+        parser = configparser.RawConfigParser()
+        try:
+            parser.read_string(self.settings.config_file.read_text())
+            login = urlsplit(_one_host(parser["database"]["uri"]))
+        except (OSError, configparser.Error, KeyError) as error:
+            raise InfrastructureError(
+                f"no ERP configuration in {self.settings.config_file}: {error}",
+                "apply the role `erp`",
+            ) from error
+        user, password = login.username or "erp", quote(login.password or "", safe="%")
+        uri = f"postgresql://{user}:{password}@127.0.0.1:{self._database_port}/"
+        parser["database"]["uri"] = uri
+        if not parser.has_section("web"):
+            parser.add_section("web")
+        parser["web"]["listen"] = f"127.0.0.1:{_PORT}"
+        for section in ("ssl", "email"):
+            parser.remove_section(section)
+        lines = []
+        for section in parser.sections():
+            lines.append(f"[{section}]")
+            lines += [f"{name} = {text}" for name, text in parser[section].items()]
+        write_atomically(self._file, "\n".join(lines) + "\n", mode=0o600)
+
+
+def _one_host(uri: str) -> str:
+    """The URI with only the first of its hosts, which urlsplit can read."""
+    head, _, tail = uri.partition("@")
+    hosts, slash, rest = tail.partition("/")
+    return f"{head}@{hosts.split(',')[0]}{slash}{rest}"

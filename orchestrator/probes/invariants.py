@@ -1,0 +1,165 @@
+"""What must be true of the ERP's data whatever happened: business invariants in SQL.
+
+Each query returns the records that break its rule, so no row is the good answer. A rule whose
+table is empty holds trivially: `population` says how many records it was about.
+Tryton 8.2's tables; the rules ran clean on a seeded database.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from orchestrator.drivers.postgresql_connection import Connection
+from orchestrator.model.errors import InfrastructureError
+
+_SHOWN_ROWS = 20
+
+
+@dataclass(frozen=True)
+class Invariant:
+    """A rule: its name, what it says, the table it is about, and the query for violations."""
+
+    name: str
+    says: str
+    table: str
+    query: str
+
+
+@dataclass(frozen=True)
+class InvariantResult:
+    """How many records break a rule, the first of them, and how many it was about."""
+
+    name: str
+    says: str
+    violations: int
+    rows: tuple[tuple[str, ...], ...]
+    population: int
+
+
+@dataclass(frozen=True)
+class RowCounts:
+    """The number of rows of every table of the schema `public`, and the sha256 of that list."""
+
+    counts: dict[str, int]
+    digest: str
+
+
+INVARIANTS = (
+    Invariant(
+        "posted_moves_balance",
+        "the lines of a posted account move sum to zero",
+        "account_move",
+        "SELECT m.id FROM account_move m JOIN account_move_line l ON l.move = m.id"
+        " WHERE m.state = 'posted' GROUP BY m.id HAVING sum(l.debit) <> sum(l.credit)",
+    ),
+    Invariant(
+        "posted_moves_are_complete",
+        "a posted account move has a number, a date and lines",
+        "account_move",
+        "SELECT m.id FROM account_move m WHERE m.state = 'posted' AND (m.number IS NULL"
+        " OR m.post_date IS NULL"
+        " OR NOT EXISTS (SELECT 1 FROM account_move_line l WHERE l.move = m.id))",
+    ),
+    Invariant(
+        "invoice_numbers_are_gapless",
+        "the invoice numbers of a sequence have no gap and no duplicate",
+        "account_invoice",
+        # A number is a prefix (often with the year) and digits that count within it.
+        "SELECT sequence, prefix, count(*), min(digits), max(digits) FROM (SELECT sequence,"
+        " regexp_replace(number, '[0-9]+$', '') AS prefix,"
+        " substring(number FROM '[0-9]+$')::bigint AS digits"
+        " FROM account_invoice WHERE number IS NOT NULL) AS numbers GROUP BY sequence, prefix"
+        " HAVING count(*) <> count(DISTINCT digits)"
+        " OR count(*) <> max(digits) - min(digits) + 1",
+    ),
+    Invariant(
+        "posted_invoices_have_posted_moves",
+        "a posted or paid invoice has a number and a posted move",
+        "account_invoice",
+        "SELECT i.id FROM account_invoice i LEFT JOIN account_move m ON m.id = i.move"
+        " WHERE i.state IN ('posted', 'paid')"
+        " AND (i.number IS NULL OR m.id IS NULL OR m.state <> 'posted')",
+    ),
+    Invariant(
+        "receivables_equal_invoices",
+        "the receivable of a customer invoice equals its total",
+        "account_invoice",
+        "SELECT i.id FROM account_invoice i"
+        " JOIN account_move_line l ON l.move = i.move AND l.account = i.account"
+        " WHERE i.type = 'out' AND i.state IN ('posted', 'paid')"
+        " GROUP BY i.id HAVING sum(l.debit - l.credit) <> i.total_amount_cache",
+    ),
+    Invariant(
+        "reconciliations_balance",
+        "the lines of a reconciliation sum to zero",
+        "account_move_reconciliation",
+        "SELECT r.id FROM account_move_reconciliation r"
+        " JOIN account_move_line l ON l.reconciliation = r.id"
+        " GROUP BY r.id HAVING sum(l.debit - l.credit) <> 0",
+    ),
+    Invariant(
+        "projects_form_a_tree",
+        "a project's path begins with its parent's path",
+        "project_work",
+        "SELECT w.id FROM project_work w JOIN project_work p ON p.id = w.parent"
+        " WHERE w.path NOT LIKE p.path || '%'",
+    ),
+    Invariant(
+        "origins_exist",
+        "the invoice that an account move names as its origin exists",
+        "account_move",
+        "SELECT m.id FROM account_move m"
+        " LEFT JOIN account_invoice i ON m.origin = 'account.invoice,' || i.id"
+        " WHERE m.origin LIKE 'account.invoice,%' AND i.id IS NULL",
+    ),
+)
+
+
+def check_invariants(connection: Connection) -> tuple[InvariantResult, ...]:
+    """Run every rule on the ERP's database. Raises InfrastructureError when one cannot run."""
+    return tuple(_check(connection, invariant) for invariant in INVARIANTS)
+
+
+def row_counts(connection: Connection) -> RowCounts:
+    """Count the rows of every table. Raises InfrastructureError."""
+    try:
+        tables = connection.execute(
+            "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public' ORDER BY 1"
+        ).fetchall()
+        counts = {str(table): _count(connection, str(table)) for (table,) in tables}
+    except psycopg.Error as error:
+        raise InfrastructureError(
+            f"cannot count the rows of the ERP's tables: {error}", "is this the ERP's database?"
+        ) from error
+    text = json.dumps(counts, sort_keys=True, separators=(",", ":"))
+    return RowCounts(counts, hashlib.sha256(text.encode()).hexdigest())
+
+
+def _check(connection: Connection, invariant: Invariant) -> InvariantResult:
+    try:
+        rows: list[tuple[Any, ...]] = connection.execute(invariant.query.encode()).fetchall()
+        population = _count(connection, invariant.table)
+    except psycopg.Error as error:
+        raise InfrastructureError(
+            f"the invariant {invariant.name} cannot be checked: {error}",
+            "is this the ERP's database, with the modules of role `erp`?",
+        ) from error
+    return InvariantResult(
+        name=invariant.name,
+        says=invariant.says,
+        violations=len(rows),
+        rows=tuple(tuple(map(str, row)) for row in rows[:_SHOWN_ROWS]),
+        population=population,
+    )
+
+
+def _count(connection: Connection, table: str) -> int:
+    query = sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(table))
+    row = connection.execute(query).fetchone()
+    return int(row[0]) if row else 0

@@ -1,0 +1,53 @@
+"""The object store's driver against a real S3 server with Object Lock."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from orchestrator.drivers.objectstore import ObjectStore
+from orchestrator.drivers.secrets import Secrets
+from orchestrator.model.environment import Environment
+from orchestrator.model.errors import InfrastructureError
+
+
+@pytest.fixture(params=["a", "b"])
+def store(
+    environment: Environment, secrets: Secrets, request: pytest.FixtureRequest
+) -> ObjectStore:
+    site = environment.sites[request.param]
+    return ObjectStore(environment, site, secrets.kv(site.object_store.secret))
+
+
+@pytest.mark.parametrize("purpose", ["backup", "evidence"])
+def test_every_bucket_locks_by_default(
+    environment: Environment, store: ObjectStore, purpose: str
+) -> None:
+    settings = store.lock_settings(store.bucket(purpose))
+    assert settings.enabled
+    assert settings.mode == "COMPLIANCE"
+    assert settings.days == environment.retention.object_lock_days
+
+
+def test_a_locked_version_cannot_be_deleted_and_is_still_there(store: ObjectStore) -> None:
+    bucket = store.bucket("evidence")
+    version = store.put_locked(bucket, "test/locked", b"what happened", days=0.01)
+    mode, until = store.retained_until(bucket, "test/locked", version)
+    assert mode == "COMPLIANCE"
+    assert until > datetime.now(UTC)
+    assert store.try_delete_locked(bucket, "test/locked", version).refused
+    assert store.get(bucket, "test/locked", version) == b"what happened"
+    assert version in {found.version for found in store.versions(bucket, "test/")}
+
+
+def test_wrong_keys_are_an_error_and_no_refusal(
+    environment: Environment, secrets: Secrets, store: ObjectStore
+) -> None:
+    """A store that refuses everything would otherwise pass for one that locks."""
+    bucket = store.bucket("evidence")
+    version = store.put_locked(bucket, "test/keys", b"x", days=0.01)
+    site = environment.sites["a"]
+    stranger = ObjectStore(environment, site, {"access_key": "nobody", "secret_key": "wrong-keys"})
+    with pytest.raises(InfrastructureError):
+        stranger.try_delete_locked(bucket, "test/keys", version)
