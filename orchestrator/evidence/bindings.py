@@ -1,0 +1,275 @@
+"""What the parts of a bundle must say about one another: pure checks, each returning problems."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from orchestrator.evidence import layout, statement
+from orchestrator.evidence.log import Entry
+from orchestrator.model.canonical import StrictJsonError, canonical, sha256, strict_loads
+from orchestrator.model.fact import parse_timestamp
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One reason not to accept a bundle: a stable code, the path it is about, a sentence."""
+
+    code: str
+    path: str
+    message: str
+
+    def to_json(self) -> dict[str, str]:
+        """Return the JSON form."""
+        return {"code": self.code, "path": self.path, "message": self.message}
+
+
+def _same(left: Any, right: Any) -> bool:
+    """Equal as JSON: 1 and true differ, 1 and 1.0 do not."""
+    try:
+        return canonical(left) == canonical(right)
+    except (ValueError, TypeError):
+        return False
+
+
+def check_files(files: Sequence[Mapping[str, Any]], contents: Mapping[str, bytes]) -> list[Problem]:
+    """Every listed file is there with its digest and size; no other file is."""
+    problems: list[Problem] = []
+    listed: set[str] = set()
+    for item in files:
+        path = item["path"]
+        if path in listed:
+            problems.append(Problem("duplicate-entry", path, "listed twice in the manifest"))
+        listed.add(path)
+        content = contents.get(path)
+        if content is None:
+            problems.append(Problem("missing-file", path, "listed in the manifest, not there"))
+        elif len(content) != item["size_bytes"] or sha256(content) != item["sha256"]:
+            problems.append(Problem("digest-mismatch", path, "differs from its digest"))
+    own = {layout.MANIFEST, layout.MANIFEST_ENVELOPE}
+    for path in sorted(set(contents) - listed - own):
+        problems.append(Problem("extra-file", path, "is not in the signed manifest"))
+    return problems
+
+
+def check_statement(
+    kind: str, data: Mapping[str, Any], contents: Mapping[str, bytes]
+) -> list[Problem]:
+    """The predicate type fits; the subjects are exactly the files it must cover, as they are."""
+    file = statement.FILES[kind]
+    problems: list[Problem] = []
+    if data["predicateType"] != statement.PREDICATES[kind]:
+        problems.append(
+            Problem("wrong-predicate", file, f"predicate type is {data['predicateType']!r}")
+        )
+    stated: dict[str, str] = {}
+    for subject in data["subject"]:
+        if subject["name"] in stated:
+            problems.append(Problem("duplicate-subject", file, f"{subject['name']} is there twice"))
+        stated[subject["name"]] = subject["digest"]["sha256"]
+    for path in sorted(set(stated) | {p for p in contents if statement.covers(kind, p)}):
+        if path not in stated:
+            message = f"is not a subject of the {kind} statement: it was added or renamed later"
+            problems.append(Problem("unbound-file", path, message))
+        elif not statement.covers(kind, path):
+            message = f"is no subject that a {kind} statement may have"
+            problems.append(Problem("wrong-subject", path, message))
+        elif path not in contents:
+            problems.append(
+                Problem("missing-file", path, f"subject of the {kind} statement, not there")
+            )
+        elif sha256(contents[path]) != stated[path]:
+            message = f"differs from what the {kind} statement was signed for"
+            problems.append(Problem("subject-mismatch", path, message))
+    return problems
+
+
+def check_run_identity(
+    manifest: Mapping[str, Any] | None,
+    statements: Mapping[str, Mapping[str, Any]],
+    contents: Mapping[str, bytes],
+) -> list[Problem]:
+    """One run, one plan, one environment everywhere; embedded results equal the files."""
+    problems: list[Problem] = []
+    try:
+        plan = strict_loads(contents.get(layout.PLAN, b"null"))
+        run = strict_loads(contents.get(layout.RUN, b"null"))
+        findings = strict_loads(contents.get(layout.FINDINGS, b"null"))
+        environment = strict_loads(contents.get(layout.ENVIRONMENT, b"null"))
+    except StrictJsonError:
+        return problems  # said elsewhere
+    run_id = plan.get("run_id") if isinstance(plan, dict) else None
+    named = {
+        file: statements[kind]["predicate"]["runId"]
+        for kind, file in statement.FILES.items()
+        if kind in statements
+    }
+    if manifest is not None:
+        named[layout.MANIFEST] = manifest["run_id"]
+        if isinstance(environment, dict) and manifest["environment"] != environment.get("name"):
+            problems.append(
+                Problem(
+                    "other-environment", layout.ENVIRONMENT, "is not the manifest's environment"
+                )
+            )
+    if isinstance(run, dict):
+        named[layout.RUN] = run.get("run_id")
+    for file, name in named.items():
+        if name != run_id:
+            problems.append(Problem("other-run", file, f"is about run {name!r}, not {run_id!r}"))
+    plan_digest = sha256(contents.get(layout.PLAN, b""))
+    embedded = {"plan": ("plan", plan), "run": ("run", run), "controls": ("results", findings)}
+    for kind, data in statements.items():
+        predicate = data["predicate"]
+        if predicate.get("planDigest") != plan_digest:
+            problems.append(
+                Problem("plan-mismatch", statement.FILES[kind], "is bound to another plan")
+            )
+        key, content = embedded[kind]
+        if not _same(predicate.get(key), content):
+            problems.append(
+                Problem("payload-mismatch", statement.FILES[kind], f"its {key} is not the file's")
+            )
+    return problems
+
+
+def check_log(
+    statements: Mapping[str, Mapping[str, Any]],
+    entries: Sequence[Entry],
+    contents: Mapping[str, bytes],
+) -> list[Problem]:
+    """Each statement is logged once; the plan first, before the run started; nothing is missing."""
+    if not entries:
+        return (
+            []
+            if layout.LOG not in contents
+            else [Problem("missing-log-entry", layout.LOG, "holds no entry that can be verified")]
+        )
+    problems: list[Problem] = []
+    where: dict[str, Entry] = {}
+    for kind, data in statements.items():
+        run_id = data["predicate"]["runId"]
+        mine = [entry for entry in entries if (entry.kind, entry.run_id) == (kind, run_id)]
+        if len(mine) != 1:
+            code = "duplicate-log-entry" if mine else "missing-log-entry"
+            problems.append(Problem(code, layout.LOG, f"{len(mine)} entries for the {kind}"))
+            continue
+        where[kind] = mine[0]
+        if mine[0].statement != data["payload_sha256"]:
+            problems.append(
+                Problem("log-mismatch", statement.FILES[kind], "another statement was logged")
+            )
+    plan = where.get("plan")
+    if plan is None:
+        return problems
+    for kind in ("controls", "run"):
+        if kind in where and where[kind].index < plan.index:
+            problems.append(
+                Problem("plan-after-run", layout.LOG, f"the {kind} was logged before the plan")
+            )
+        if kind in statements and statements[kind]["predicate"].get("planEntry") != plan.digest:
+            problems.append(
+                Problem("plan-mismatch", statement.FILES[kind], "names another log entry as plan")
+            )
+    problems += _check_start(statements, plan, where.get("run"))
+    return problems
+
+
+def _check_start(
+    statements: Mapping[str, Mapping[str, Any]], plan: Entry, run: Entry | None
+) -> list[Problem]:
+    """The run started after its plan was logged, and ended before its result was."""
+    if "run" not in statements:
+        return []
+    recorded = statements["run"]["predicate"].get("run") or {}
+    try:
+        started = parse_timestamp(recorded["started_at"])
+        ended = parse_timestamp(recorded["ended_at"])
+    except (KeyError, TypeError, ValueError):
+        return [Problem("malformed", layout.RUN, "has no started_at and ended_at with a zone")]
+    problems: list[Problem] = []
+    if started < plan.time:
+        message = (
+            f"started at {started.isoformat()}, its plan was logged at {plan.time.isoformat()}"
+        )
+        problems.append(Problem("plan-after-run", layout.RUN, message))
+    if ended < started or (run is not None and run.time < ended):
+        problems.append(Problem("impossible-time", layout.RUN, "ends before it starts, or later"))
+    return problems
+
+
+def check_times(facts: Any, evaluated_at: str, entries: Sequence[Entry]) -> list[Problem]:
+    """Facts were judged after they were collected, and before the result was logged."""
+    problems: list[Problem] = []
+    now = parse_timestamp(evaluated_at)
+    latest = max((parse_timestamp(fact["collected_at"]) for fact in facts["facts"]), default=now)
+    if now < latest:
+        problems.append(Problem("impossible-time", layout.FINDINGS, "judged before it was seen"))
+    logged = [entry.time for entry in entries if entry.kind == "controls"]
+    if logged and now > max(logged):
+        problems.append(Problem("impossible-time", layout.FINDINGS, "judged after it was logged"))
+    return problems
+
+
+def compare_findings(recorded: Mapping[str, Any], derived: Mapping[str, Any]) -> list[Problem]:
+    """The recorded findings are those that the facts and policies lead to."""
+    theirs = {finding["policy"]: finding for finding in recorded["findings"]}
+    ours = {finding["policy"]: finding for finding in derived["findings"]}
+    problems: list[Problem] = []
+    for name in sorted(set(theirs) | set(ours)):
+        path = f"{layout.FINDINGS}#{name}"
+        if name not in theirs:
+            problems.append(Problem("finding-missing", path, "the policy was judged, not recorded"))
+        elif name not in ours:
+            problems.append(Problem("finding-invented", path, "no policy leads to it"))
+        elif not _same(theirs[name], ours[name]):
+            message = f"recorded {theirs[name]['status']}, the facts give {ours[name]['status']}"
+            if theirs[name]["status"] == ours[name]["status"]:
+                message = "details differ from what the facts give"
+            problems.append(Problem("finding-mismatch", path, message))
+    if not problems and not _same(recorded, derived):
+        problems.append(
+            Problem("finding-mismatch", layout.FINDINGS, "differs from what the facts give")
+        )
+    return problems
+
+
+def compare_run(run: Mapping[str, Any], derived: Mapping[str, Any]) -> list[Problem]:
+    """`run.derived`, and what the run repeats of it, is what the raw measurements give."""
+    recorded = run.get("derived")
+    if not isinstance(recorded, dict):
+        return [Problem("malformed", layout.RUN, "has no derived measurements")]
+    problems: list[Problem] = []
+    for name in sorted(set(recorded) | set(derived)):
+        if not _same(recorded.get(name), derived.get(name)):
+            message = f"recorded {recorded.get(name)!r}, raw data gives {derived.get(name)!r}"
+            problems.append(Problem("verdict-mismatch", f"{layout.RUN}#derived.{name}", message))
+        elif name in run and not _same(run[name], derived[name]):
+            message = f"recorded {run[name]!r}, raw data gives {derived[name]!r}"
+            problems.append(Problem("verdict-mismatch", f"{layout.RUN}#{name}", message))
+    return problems
+
+
+def check_expectation(
+    summary: Mapping[str, Any], run_id: str, environment: str, not_before: datetime | None
+) -> list[Problem]:
+    """The bundle is the one that was asked for, not an older or a foreign one."""
+    problems: list[Problem] = []
+    if run_id and summary["run_id"] != run_id:
+        problems.append(
+            Problem("other-run", layout.RUN, f"is run {summary['run_id']!r}, asked for {run_id!r}")
+        )
+    if environment and summary["environment"] != environment:
+        message = f"is of {summary['environment']!r}, asked for {environment!r}"
+        problems.append(Problem("other-environment", layout.ENVIRONMENT, message))
+    if not_before:
+        try:
+            old = parse_timestamp(summary["started_at"]) < not_before
+        except (TypeError, ValueError):
+            old = True
+        if old:
+            message = f"started at {summary['started_at']}, before {not_before.isoformat()}"
+            problems.append(Problem("too-old", layout.RUN, message))
+    return problems

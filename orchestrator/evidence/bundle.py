@@ -1,0 +1,140 @@
+"""The evidence bundle: a deterministic zip with a signed manifest, and a wary reader for it."""
+
+from __future__ import annotations
+
+import io
+import stat
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from orchestrator.evidence import dsse, layout, statement
+from orchestrator.evidence.keys import Signer
+from orchestrator.model.canonical import canonical, sha256
+from orchestrator.model.schema import check
+
+MANIFEST_TYPE = "application/vnd.anlan.bundle-manifest+json"
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a bundle may hold at most; sizes are uncompressed."""
+
+    files: int = 2_000
+    file_bytes: int = 256 * 2**20
+    total_bytes: int = 1024 * 2**20
+    ratio: int = 250
+    ratio_free_bytes: int = 2**20
+
+
+class PackageError(ValueError):
+    """An archive that is refused as a whole; `code` names why, `path` the member."""
+
+    def __init__(self, code: str, path: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.path = path
+
+
+def manifest(contents: Mapping[str, bytes]) -> bytes:
+    """Return the canonical manifest of a bundle's files. Raises InputError."""
+    plan = statement.need(contents, layout.PLAN)
+    environment = statement.need(contents, layout.ENVIRONMENT)
+    data = {
+        "schema": "anlan.bundle/v1",
+        "run_id": plan["run_id"],
+        "environment": environment["name"],
+        "files": [
+            {"path": path, "size_bytes": len(content), "sha256": sha256(content)}
+            for path, content in sorted(contents.items())
+        ],
+    }
+    check(data, "manifest", file=layout.MANIFEST)
+    return canonical(data)
+
+
+def pack(contents: Mapping[str, bytes], signer: Signer) -> bytes:
+    """Return the zip of these files, their manifest and its signature. Raises InputError."""
+    listed = manifest(contents)
+    envelope = dsse.sign(listed, MANIFEST_TYPE, signer)
+    return archive(
+        {**contents, layout.MANIFEST: listed, layout.MANIFEST_ENVELOPE: envelope.to_bytes()}
+    )
+
+
+def archive(contents: Mapping[str, bytes]) -> bytes:
+    """Return a zip with fixed order, times and modes: the same files give the same bytes."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as target:
+        for path, content in sorted(contents.items()):
+            info = zipfile.ZipInfo(path, _EPOCH)
+            info.compress_type = zipfile.ZIP_DEFLATED
+            info.create_system = 3
+            info.external_attr = (stat.S_IFREG | 0o644) << 16
+            target.writestr(info, content)
+    return buffer.getvalue()
+
+
+def _check_member(info: zipfile.ZipInfo, limits: Limits) -> None:
+    """Refuse what could escape, deceive or exhaust. Raises PackageError."""
+    name = info.orig_filename
+    parts = PurePosixPath(name).parts
+    unsafe = (
+        not name
+        or name != info.filename
+        or name.startswith("/")
+        or any(part in {"..", "."} for part in name.split("/"))
+        or "\\" in name
+        or ":" in name
+        or not name.isprintable()
+        or str(PurePosixPath(*parts)) != name
+    )
+    if unsafe:
+        raise PackageError("unsafe-path", name, f"member name {name!r} is not allowed")
+    kind = stat.S_IFMT(info.external_attr >> 16)
+    if kind not in {0, stat.S_IFREG}:
+        raise PackageError("not-a-file", name, f"{name} is a link or special file")
+    if info.flag_bits & 0x1 or info.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+        raise PackageError("unsupported-member", name, f"{name} is encrypted or oddly compressed")
+    swollen = info.file_size > limits.ratio * max(info.compress_size, 1)
+    if info.file_size > limits.file_bytes or (swollen and info.file_size > limits.ratio_free_bytes):
+        raise PackageError(
+            "zip-bomb", name, f"{name} would unpack to {info.file_size} bytes: over the limits"
+        )
+
+
+def unpack(content: bytes, limits: Limits | None = None) -> dict[str, bytes]:
+    """Return path → content of a bundle, in memory; nothing is written to disk.
+
+    Raises PackageError: no zip, unsafe or duplicate names, links, more than the limits allow.
+    """
+    limits = limits or Limits()
+    files: dict[str, bytes] = {}
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as source:
+            members = source.infolist()
+            if len(members) > limits.files:
+                raise PackageError("zip-bomb", "", f"{len(members)} members: over the limits")
+            total = sum(info.file_size for info in members)
+            if total > limits.total_bytes:
+                raise PackageError("zip-bomb", "", f"unpacks to {total} bytes: over the limits")
+            for info in members:
+                _check_member(info, limits)
+                if info.filename in files:
+                    raise PackageError(
+                        "duplicate-member", info.filename, f"{info.filename} is there twice"
+                    )
+                with source.open(info) as stream:
+                    files[info.filename] = stream.read(info.file_size + 1)
+                if len(files[info.filename]) != info.file_size:
+                    raise PackageError(
+                        "zip-bomb", info.filename, f"{info.filename} is larger than it declares"
+                    )
+    except PackageError:
+        raise
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, OSError, RuntimeError) as error:
+        raise PackageError("damaged-archive", "", f"the archive is damaged: {error}") from error
+    return files

@@ -1,0 +1,81 @@
+"""Who signs: Ed25519 keys, their ids, and the interface of a signer.
+
+A key's id is `sha256:` and the sha256 of its SubjectPublicKeyInfo (DER), so that anyone who holds
+the public key can compute it. The private key of an environment never leaves its secret manager.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Protocol
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_pem_public_key,
+)
+
+from orchestrator.model.errors import InputError
+
+
+class Signer(Protocol):
+    """Signs bytes with one Ed25519 key. `sign` may raise InfrastructureError."""
+
+    @property
+    def key_id(self) -> str:
+        """The id of the key that `sign` uses now."""
+
+    def sign(self, message: bytes) -> bytes:
+        """Return the 64-byte signature of `message`."""
+
+
+def key_id(key: Ed25519PublicKey) -> str:
+    """Return the id of a public key."""
+    der = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return f"sha256:{hashlib.sha256(der).hexdigest()}"
+
+
+def parse_public_key(pem: bytes, *, file: str = "") -> Ed25519PublicKey:
+    """Return the Ed25519 public key of PEM text. Raises InputError."""
+    try:
+        key = load_pem_public_key(pem)
+    except ValueError as error:
+        raise InputError(f"not a PEM public key: {error}", file=file) from error
+    if not isinstance(key, Ed25519PublicKey):
+        raise InputError("not an Ed25519 key", "evidence is signed with Ed25519", file=file)
+    return key
+
+
+def load_public_key(path: Path) -> Ed25519PublicKey:
+    """Read a trust key from a file that did NOT come with the bundle. Raises InputError."""
+    try:
+        return parse_public_key(path.read_bytes(), file=str(path))
+    except OSError as error:
+        raise InputError(
+            f"cannot read the trust key: {error.strerror}",
+            "get evidence.pub from the environment's owner over a way you trust",
+            file=str(path),
+        ) from error
+
+
+class LocalSigner:
+    """Signs with a key held in memory: for tests, and for machines without a secret manager."""
+
+    def __init__(self, key: Ed25519PrivateKey) -> None:
+        self._key = key
+
+    @property
+    def key_id(self) -> str:
+        """The id of the public key."""
+        return key_id(self._key.public_key())
+
+    @property
+    def public_key(self) -> Ed25519PublicKey:
+        """The key that verifies."""
+        return self._key.public_key()
+
+    def sign(self, message: bytes) -> bytes:
+        """Return the signature of `message`."""
+        return self._key.sign(message)

@@ -1,0 +1,56 @@
+"""Where each thing of a run is: in its run directory, and in its bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+MANIFEST = "manifest.json"
+MANIFEST_ENVELOPE = "manifest.dsse.json"
+PLAN, PLAN_STATEMENT = "plan/plan.json", "plan/plan.dsse.json"
+RUN, RUN_STATEMENT = "runs/run.json", "runs/run.dsse.json"
+FINDINGS, CONTROLS_STATEMENT = "controls/findings.json", "controls/controls.dsse.json"
+ENVIRONMENT, DRILL = "drill/environment.json", "drill/drill.yaml"
+FACTS, LOG, REPORT = "raw/facts.json", "log/log.jsonl", "report.html"
+RAW, RULES = "raw/", "policy/"
+
+RUN_DIRECTORY = {
+    "plan.json": PLAN,
+    "run.json": RUN,
+    "findings.json": FINDINGS,
+    "environment.json": ENVIRONMENT,
+    "drill.yaml": DRILL,
+    "log.jsonl": LOG,
+    "report.html": REPORT,
+    "statements/plan.dsse.json": PLAN_STATEMENT,
+    "statements/run.dsse.json": RUN_STATEMENT,
+    "statements/controls.dsse.json": CONTROLS_STATEMENT,
+}
+_FOLDERS = {"raw": RAW, "policies": RULES}
+
+
+def read_run_directory(run_dir: Path) -> dict[str, bytes]:
+    """Return bundle path → content of what a run directory holds of evidence.
+
+    Other files of the directory (locks, temporary files, the exported bundle) are left out.
+    """
+    contents = {
+        target: (run_dir / name).read_bytes()
+        for name, target in RUN_DIRECTORY.items()
+        if (run_dir / name).is_file()
+    }
+    for folder, target in _FOLDERS.items():
+        for path in sorted((run_dir / folder).rglob("*")):
+            relative = path.relative_to(run_dir / folder).as_posix()
+            hidden = any(part.startswith(".") for part in Path(relative).parts)
+            if path.is_file() and not path.is_symlink() and not hidden:
+                contents[target + relative] = path.read_bytes()
+    return contents
+
+
+def rules_of(contents: dict[str, bytes]) -> dict[str, bytes]:
+    """Return the policies folder of a run: relative path → content."""
+    return {
+        name.removeprefix(RULES): content
+        for name, content in contents.items()
+        if name.startswith(RULES)
+    }

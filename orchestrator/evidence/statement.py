@@ -1,0 +1,88 @@
+"""in-toto Statements v1 about a plan, a drill's run and its control results.
+
+A subject is a file of the bundle by its path there; which paths a statement must cover is decided
+here once, for signing and for verifying.
+Specification: https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from orchestrator.evidence import layout
+from orchestrator.model.canonical import canonical, sha256, strict_loads
+from orchestrator.model.errors import InputError
+from orchestrator.model.schema import check
+
+PAYLOAD_TYPE = "application/vnd.in-toto+json"
+STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+PREDICATES = {
+    "plan": "https://anlan.dev/predicates/dr-plan/v1",
+    "controls": "https://anlan.dev/predicates/control-result/v1",
+    "run": "https://anlan.dev/predicates/dr-drill/v1",
+}
+FILES = {
+    "plan": layout.PLAN_STATEMENT,
+    "controls": layout.CONTROLS_STATEMENT,
+    "run": layout.RUN_STATEMENT,
+}
+
+
+def covers(kind: str, path: str) -> bool:
+    """Whether a statement of this kind must have this bundle path as a subject, if it exists."""
+    rules = path.startswith(layout.RULES)
+    if kind == "plan":
+        return rules or path in {layout.PLAN, layout.DRILL, layout.ENVIRONMENT}
+    if kind == "controls":
+        return rules or path in {layout.FINDINGS, layout.FACTS, layout.ENVIRONMENT}
+    return path.startswith(layout.RAW) or path in {layout.RUN, layout.FINDINGS, layout.PLAN}
+
+
+def subjects(kind: str, contents: Mapping[str, bytes]) -> list[dict[str, Any]]:
+    """Return the subjects of a statement of this kind about these files, in order of name."""
+    return [
+        {"name": path, "digest": {"sha256": sha256(contents[path])}}
+        for path in sorted(contents)
+        if covers(kind, path)
+    ]
+
+
+def need(contents: Mapping[str, bytes], path: str) -> Any:
+    """Return the parsed JSON of a file that must be there. Raises InputError."""
+    if path not in contents:
+        raise InputError("the run directory lacks it", file=path)
+    try:
+        return strict_loads(contents[path])
+    except ValueError as error:
+        raise InputError(f"not strict JSON: {error}", file=path) from error
+
+
+def predicate(kind: str, contents: Mapping[str, bytes], plan_entry: str | None) -> dict[str, Any]:
+    """Return what is stated about these files; `plan_entry` is the digest of the plan's log line.
+
+    Raises InputError when a file is missing or not JSON.
+    """
+    plan = need(contents, layout.PLAN)
+    bound = {"runId": plan["run_id"], "planDigest": sha256(contents[layout.PLAN])}
+    if kind == "plan":
+        digest = sha256(contents[layout.ENVIRONMENT]) if layout.ENVIRONMENT in contents else ""
+        return {**bound, "environmentDigest": digest, "plan": plan}
+    if kind == "controls":
+        return {**bound, "planEntry": plan_entry, "results": need(contents, layout.FINDINGS)}
+    return {**bound, "planEntry": plan_entry, "run": need(contents, layout.RUN)}
+
+
+def build(kind: str, contents: Mapping[str, bytes], plan_entry: str | None = None) -> bytes:
+    """Return the canonical bytes of the statement of `kind` (plan, controls, run).
+
+    Raises InputError when a file it is about is missing or not JSON.
+    """
+    data = {
+        "_type": STATEMENT_TYPE,
+        "subject": subjects(kind, contents),
+        "predicateType": PREDICATES[kind],
+        "predicate": predicate(kind, contents, plan_entry),
+    }
+    check(data, "statement", file=FILES[kind])
+    return canonical(data)

@@ -1,0 +1,298 @@
+"""Verify an evidence bundle offline, trusting nothing that came with it.
+
+In this order: limits and paths, digests, signatures, what each statement binds, the log, and then
+every verdict derived again from the raw facts. All problems are reported, not just the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from orchestrator.evidence import bindings, bundle, dsse, layout, log, statement
+from orchestrator.evidence.bindings import Problem
+from orchestrator.evidence.log import Entry
+from orchestrator.model.canonical import StrictJsonError, canonical_loads, sha256, strict_loads
+from orchestrator.model.errors import AnlanError, InputError
+from orchestrator.model.fact import parse_timestamp
+from orchestrator.model.schema import check
+
+Verdict = Literal["VALID", "INVALID", "INCOMPLETE", "UNTRUSTED"]
+_INCOMPLETE = {"missing-file", "missing-statement", "missing-log-entry"}
+_UNTRUSTED = {"untrusted-signer"}
+
+
+@dataclass(frozen=True)
+class Rederive:
+    """How verdicts are derived again; both are pure and run on the auditor's machine.
+
+    `findings(rules, facts, environment, now)` returns the findings document; `drill(plan, raw)`
+    the values that run.json holds under `derived`. `raw` is file stem → parsed content of raw/,
+    and `findings` → the findings document as derived again (None without one).
+    """
+
+    findings: Callable[[Mapping[str, bytes], Any, Mapping[str, Any], datetime], dict[str, Any]]
+    drill: Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What the auditor asked for, so that an old or a foreign bundle is not taken for it."""
+
+    run_id: str = ""
+    environment: str = ""
+    not_before: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The outcome; `summary` holds only what the signatures cover."""
+
+    status: Verdict
+    problems: tuple[Problem, ...]
+    summary: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return {
+            "status": self.status,
+            "problems": [problem.to_json() for problem in self.problems],
+            "summary": self.summary,
+        }
+
+
+def raw_of(contents: Mapping[str, bytes]) -> dict[str, Any]:
+    """Return file stem → parsed content of raw/*.json and *.jsonl. Raises StrictJsonError."""
+    raw: dict[str, Any] = {}
+    for path, content in contents.items():
+        name = path.removeprefix(layout.RAW)
+        if not path.startswith(layout.RAW):
+            continue
+        if name.endswith(".json"):
+            raw[name.removesuffix(".json")] = strict_loads(content)
+        elif name.endswith(".jsonl"):
+            lines = [line for line in content.split(b"\n") if line]
+            raw[name.removesuffix(".jsonl")] = [strict_loads(line) for line in lines]
+    return raw
+
+
+class _Verifier:
+    def __init__(
+        self, contents: dict[str, bytes], keys: Sequence[Ed25519PublicKey], threshold: int
+    ) -> None:
+        self.contents = contents
+        self.keys = keys
+        self.threshold = threshold
+        self.problems: list[Problem] = []
+        self.signers: set[str] = set()
+
+    def say(self, code: str, path: str, message: str) -> None:
+        self.problems.append(Problem(code, path, message))
+
+    def payload(self, path: str, payload_type: str) -> bytes | None:
+        """The payload of a well signed envelope; None (and a problem) without one."""
+        if path not in self.contents:
+            self.say("missing-statement", path, "the signed statement is missing")
+            return None
+        try:
+            envelope = dsse.parse(self.contents[path])
+            self.signers |= dsse.verify(envelope, payload_type, self.keys, self.threshold)
+        except dsse.SignatureError as error:
+            self.say("bad-signature", path, str(error))
+            return None
+        except dsse.UntrustedError as error:
+            self.say("untrusted-signer", path, str(error))
+            return envelope.payload
+        return envelope.payload
+
+    def json(self, path: str, *, content: bytes | None = None, strict: bool = False) -> Any:
+        """Parsed JSON of a file (canonical if `strict`); None and a problem when it is none."""
+        content = self.contents.get(path) if content is None else content
+        if content is None:
+            self.say("missing-file", path, "the file is missing")
+            return None
+        try:
+            return canonical_loads(content) if strict else strict_loads(content)
+        except StrictJsonError as error:
+            self.say("not-strict-json", path, str(error))
+            return None
+
+    def manifest(self) -> dict[str, Any] | None:
+        signed = self.payload(layout.MANIFEST_ENVELOPE, bundle.MANIFEST_TYPE)
+        if layout.MANIFEST not in self.contents:
+            self.say("missing-file", layout.MANIFEST, "the manifest is missing")
+            return None
+        if signed is not None and signed != self.contents[layout.MANIFEST]:
+            self.say("manifest-mismatch", layout.MANIFEST, "differs from the signed manifest")
+        data = self.json(layout.MANIFEST, strict=True)
+        if data is None:
+            return None
+        try:
+            check(data, "manifest")
+        except InputError as error:
+            self.say("malformed", layout.MANIFEST, str(error))
+            return None
+        self.problems += bindings.check_files(data["files"], self.contents)
+        manifest: dict[str, Any] = data
+        return manifest
+
+    def statements(self) -> dict[str, dict[str, Any]]:
+        """Every statement that could be read, by kind; signed or not (that is said apart)."""
+        result: dict[str, dict[str, Any]] = {}
+        for kind, path in statement.FILES.items():
+            if kind == "controls" and layout.FINDINGS not in self.contents:
+                if path in self.contents:
+                    self.say("missing-file", layout.FINDINGS, "control results without findings")
+                continue
+            payload = self.payload(path, statement.PAYLOAD_TYPE)
+            data = None if payload is None else self.json(path, content=payload, strict=True)
+            if data is None:
+                continue
+            try:
+                check(data, "statement")
+            except InputError as error:
+                self.say("malformed", path, str(error))
+                continue
+            self.problems += bindings.check_statement(kind, data, self.contents)
+            result[kind] = {**data, "payload_sha256": sha256(payload or b"")}
+        return result
+
+    def log(self) -> list[Entry]:
+        content = self.contents.get(layout.LOG)
+        if content is None:
+            self.say("missing-log-entry", layout.LOG, "the part of the log is missing")
+            return []
+        try:
+            return log.verify(content, self.keys)
+        except log.LogError as error:
+            self.say(error.code, layout.LOG, str(error))
+        except dsse.UntrustedError as error:
+            self.say("untrusted-signer", layout.LOG, str(error))
+        return []
+
+    def findings(self, rederive: Rederive, entries: list[Entry]) -> dict[str, Any] | None:
+        """Derive the findings again; None when the bundle has none or they cannot be."""
+        recorded = self.json(layout.FINDINGS) if layout.FINDINGS in self.contents else None
+        if recorded is None:
+            return None
+        environment = self.json(layout.ENVIRONMENT)
+        facts = self.json(layout.FACTS)
+        if environment is None or facts is None:
+            return None
+        try:
+            check(recorded, "finding", file=layout.FINDINGS)
+            now = parse_timestamp(recorded["evaluated_at"])
+            rules = layout.rules_of(self.contents)
+            derived = rederive.findings(rules, facts, environment, now)
+            self.problems += bindings.check_times(facts, recorded["evaluated_at"], entries)
+        except (AnlanError, ValueError, KeyError, TypeError) as error:
+            self.say("cannot-rederive", layout.FINDINGS, f"cannot be derived again: {error!r}")
+            return None
+        self.problems += bindings.compare_findings(recorded, derived)
+        return derived
+
+    def drill(self, rederive: Rederive, findings: dict[str, Any] | None) -> None:
+        plan, run = self.json(layout.PLAN), self.json(layout.RUN)
+        if plan is None or run is None:
+            return
+        try:
+            raw = {**raw_of(self.contents), "findings": findings}
+            derived = rederive.drill(plan, raw)
+        except Exception as error:  # noqa: BLE001  (hostile input in a caller's function)
+            self.say("cannot-rederive", layout.RUN, f"cannot be derived again: {error!r}")
+            return
+        self.problems += bindings.compare_run(run, derived)
+
+
+def verify(
+    source: Path | bytes,
+    trust_keys: Sequence[Ed25519PublicKey],
+    rederive: Rederive,
+    *,
+    expect: Expectation | None = None,
+    threshold: int = 1,
+    limits: bundle.Limits | None = None,
+) -> Verification:
+    """Return whether a bundle proves what it says; offline, nothing is written.
+
+    `trust_keys` must come from outside the bundle; `threshold` is how many different ones must
+    have signed. VALID: everything holds. INVALID: something was changed or does not follow.
+    UNTRUSTED: signed by others. INCOMPLETE: a part is missing. Raises InputError when the file
+    cannot be read or no trust key is given; never for what the bundle holds.
+    """
+    if not trust_keys:
+        raise InputError("no trust key given", "pass the environment's evidence.pub")
+    try:
+        packed = source if isinstance(source, bytes) else source.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read the bundle: {error.strerror}", file=str(source)) from error
+    try:
+        contents = bundle.unpack(packed, limits)
+    except bundle.PackageError as error:
+        problem = Problem(error.code, error.path, str(error))
+        return Verification("INVALID", (problem,))
+    verifier = _Verifier(contents, trust_keys, threshold)
+    manifest = verifier.manifest()
+    statements = verifier.statements()
+    entries = verifier.log()
+    verifier.problems += bindings.check_run_identity(manifest, statements, contents)
+    verifier.problems += bindings.check_log(statements, entries, contents)
+    derived = verifier.findings(rederive, entries)
+    verifier.drill(rederive, derived)
+    summary = _summary(statements, entries, derived, verifier)
+    if expect:
+        verifier.problems += bindings.check_expectation(
+            summary, expect.run_id, expect.environment, expect.not_before
+        )
+    problems = tuple(dict.fromkeys(verifier.problems))
+    return Verification(_status(problems), problems, summary)
+
+
+def _status(problems: Sequence[Problem]) -> Verdict:
+    codes = {problem.code for problem in problems}
+    if codes - _INCOMPLETE - _UNTRUSTED:
+        return "INVALID"
+    if codes & _UNTRUSTED:
+        return "UNTRUSTED"
+    return "INCOMPLETE" if codes else "VALID"
+
+
+def _summary(
+    statements: Mapping[str, dict[str, Any]],
+    entries: Sequence[Entry],
+    findings: dict[str, Any] | None,
+    verifier: _Verifier,
+) -> dict[str, Any]:
+    """What the bundle states, for the reader; worth what `status` says."""
+    run = statements.get("run", {}).get("predicate", {})
+    plan = statements.get("plan", {}).get("predicate", {})
+    environment = strict_or_none(verifier.contents.get(layout.ENVIRONMENT))
+    counts: dict[str, int] = {}
+    for finding in (findings or {}).get("findings", []):
+        counts[finding["status"]] = counts.get(finding["status"], 0) + 1
+    result = run.get("run", {})
+    return {
+        "run_id": run.get("runId", plan.get("runId", "")),
+        "environment": environment.get("name", "") if isinstance(environment, dict) else "",
+        "started_at": result.get("started_at"),
+        "ended_at": result.get("ended_at"),
+        "verdict": result.get("verdict"),
+        "derived": result.get("derived"),
+        "findings": counts,
+        "files": len(verifier.contents),
+        "signers": sorted(verifier.signers),
+        "log": [entries[0].index, entries[-1].index] if entries else [],
+    }
+
+
+def strict_or_none(content: bytes | None) -> Any:
+    """Parsed strict JSON, or None for what is missing or not JSON."""
+    try:
+        return None if content is None else strict_loads(content)
+    except StrictJsonError:
+        return None

@@ -1,0 +1,67 @@
+"""Canonical JSON (RFC 8785), its digests, and a strict reader for JSON that others wrote."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import rfc8785
+
+
+class StrictJsonError(ValueError):
+    """JSON that two readers could understand differently, or no JSON at all."""
+
+
+def canonical(data: Any) -> bytes:
+    """Return the RFC 8785 form of `data`; raises ValueError for what it cannot express."""
+    return rfc8785.dumps(data)
+
+
+def digest(data: Any) -> str:
+    """Return the sha256 (64 hex digits) of the canonical form of `data`."""
+    return sha256(canonical(data))
+
+
+def sha256(content: bytes) -> str:
+    """Return the sha256 of bytes as 64 hex digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise StrictJsonError(f"duplicate key {twice!r}")
+    return result
+
+
+def _no_constant(name: str) -> Any:
+    raise StrictJsonError(f"{name} is no JSON number")
+
+
+def strict_loads(content: bytes) -> Any:
+    """Parse UTF-8 JSON without duplicate keys, NaN or infinities. Raises StrictJsonError."""
+    try:
+        return json.loads(
+            content.decode("utf-8", "strict"),
+            object_pairs_hook=_no_duplicates,
+            parse_constant=_no_constant,
+        )
+    except StrictJsonError:
+        raise
+    except (UnicodeDecodeError, ValueError, RecursionError) as error:
+        raise StrictJsonError(str(error)) from error
+
+
+def canonical_loads(content: bytes) -> Any:
+    """Parse JSON that must be in canonical form, byte for byte. Raises StrictJsonError."""
+    data = strict_loads(content)
+    try:
+        expected = canonical(data)
+    except ValueError as error:
+        raise StrictJsonError(f"cannot be written canonically: {error}") from error
+    if expected != content:
+        raise StrictJsonError("not in RFC 8785 canonical form")
+    return data

@@ -1,0 +1,27 @@
+"""Judge recorded facts again, as an auditor does who trusts no verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from orchestrator.model.fact import parse_facts
+from orchestrator.model.policy import findings_document
+from orchestrator.policy.evaluate import evaluate
+from orchestrator.policy.parameters import Parameters, parse_rules
+
+
+def rederive_findings(
+    rules: Mapping[str, bytes], facts: Any, environment: Mapping[str, Any], now: datetime
+) -> dict[str, Any]:
+    """Return the findings document that these inputs lead to.
+
+    `rules` is the policies folder (relative path → content), `facts` the parsed raw/facts.json,
+    `environment` the parsed descriptor, `now` the recorded time of evaluation. Raises InputError
+    when an input is not valid.
+    """
+    parsed = parse_rules({name: content.decode() for name, content in rules.items()})
+    parameters = Parameters(environment, parsed.baseline)
+    findings = evaluate(parsed.policies, parse_facts(facts, file="raw/facts.json"), parameters, now)
+    return findings_document(findings, now)
