@@ -1,11 +1,13 @@
 """Statements, signatures, the append-only log, bundles and their offline verification."""
 
+from orchestrator.evidence.audit import Audit, audit
 from orchestrator.evidence.bindings import Problem
 from orchestrator.evidence.keys import LocalSigner, Signer, key_id, load_public_key
 from orchestrator.evidence.store import EvidenceStore
 from orchestrator.evidence.verify import Expectation, Rederive, Verification, verify
 
 __all__ = [
+    "Audit",
     "EvidenceStore",
     "Expectation",
     "LocalSigner",
@@ -13,6 +15,7 @@ __all__ = [
     "Rederive",
     "Signer",
     "Verification",
+    "audit",
     "key_id",
     "load_public_key",
     "verify",

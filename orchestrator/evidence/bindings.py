@@ -135,6 +135,32 @@ def check_run_identity(
     return problems
 
 
+def check_plan(plan: Any, contents: Mapping[str, bytes]) -> list[Problem]:
+    """The drill, the environment and the policies are those that the plan was made of."""
+    if not isinstance(plan, dict):
+        return []  # said elsewhere
+    expected = {
+        layout.DRILL: plan["drill"]["digest"],
+        layout.ENVIRONMENT: plan["environment"]["digest"],
+        **{f"{layout.RULES}{name}": value for name, value in plan["policies"].items()},
+    }
+    problems = [
+        Problem("plan-mismatch", path, "is not what the plan was made of")
+        for path, value in expected.items()
+        if path in contents and sha256(contents[path]) != value
+    ]
+    problems += [
+        Problem("missing-file", path, "named by the plan, not there")
+        for path in expected
+        if path not in contents
+    ]
+    return problems + [
+        Problem("plan-mismatch", path, "the plan names no such policy file")
+        for path in sorted(contents)
+        if path.startswith(layout.RULES) and path not in expected
+    ]
+
+
 def check_log(
     statements: Mapping[str, Mapping[str, Any]],
     entries: Sequence[Entry],
@@ -161,6 +187,11 @@ def check_log(
             problems.append(
                 Problem("log-mismatch", statement.FILES[kind], "another statement was logged")
             )
+    about = {data["predicate"]["runId"] for data in statements.values()}
+    for entry in entries:
+        if entry.run_id in about and entry.kind not in statements:
+            message = f"was logged (entry {entry.index}) and is not there"
+            problems.append(Problem("missing-statement", statement.FILES[entry.kind], message))
     plan = where.get("plan")
     if plan is None:
         return problems

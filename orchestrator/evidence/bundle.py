@@ -6,7 +6,7 @@ import io
 import stat
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -17,12 +17,15 @@ from orchestrator.model.schema import check
 
 MANIFEST_TYPE = "application/vnd.anlan.bundle-manifest+json"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
+# Sizes of the fixed parts of a zip's records (APPNOTE 4.3.7, 4.3.12, 4.3.16).
+_LOCAL_HEADER_BYTES, _CENTRAL_HEADER_BYTES, _END_BYTES = 30, 46, 22
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a bundle may hold at most; sizes are uncompressed."""
+    """What a bundle may hold at most; sizes are uncompressed, but that of the archive."""
 
+    archive_bytes: int = 512 * 2**20
     files: int = 2_000
     file_bytes: int = 256 * 2**20
     total_bytes: int = 1024 * 2**20
@@ -106,13 +109,27 @@ def _check_member(info: zipfile.ZipInfo, limits: Limits) -> None:
         )
 
 
+def _check_nothing_else(content: bytes, members: Sequence[zipfile.ZipInfo]) -> None:
+    """Refuse bytes that belong to no member: before, between or behind them, or in comments."""
+    size = _END_BYTES
+    for info in members:
+        name = info.orig_filename.encode()
+        size += _LOCAL_HEADER_BYTES + _CENTRAL_HEADER_BYTES + 2 * len(name) + info.compress_size
+    if size != len(content):
+        message = f"the archive has {len(content)} bytes, its members account for {size}"
+        raise PackageError("hidden-data", "", message)
+
+
 def unpack(content: bytes, limits: Limits | None = None) -> dict[str, bytes]:
     """Return path → content of a bundle, in memory; nothing is written to disk.
 
-    Raises PackageError: no zip, unsafe or duplicate names, links, more than the limits allow.
+    Raises PackageError: no zip, unsafe or duplicate names, links, more than the limits allow, or
+    bytes that belong to no member.
     """
     limits = limits or Limits()
     files: dict[str, bytes] = {}
+    if len(content) > limits.archive_bytes:
+        raise PackageError("zip-bomb", "", f"{len(content)} bytes: over the limits")
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as source:
             members = source.infolist()
@@ -133,6 +150,7 @@ def unpack(content: bytes, limits: Limits | None = None) -> dict[str, bytes]:
                     raise PackageError(
                         "zip-bomb", info.filename, f"{info.filename} is larger than it declares"
                     )
+            _check_nothing_else(content, members)
     except PackageError:
         raise
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, OSError, RuntimeError) as error:

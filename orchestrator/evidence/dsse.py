@@ -1,12 +1,13 @@
 """DSSE v1: signatures over a payload and its type.
 
 Specification: https://github.com/secure-systems-lab/dsse/blob/master/protocol.md
+Stricter than it in form, so that no byte of an envelope can be changed unnoticed: an envelope is
+canonical JSON, its base64 has one spelling, and every signature names its key.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,9 +15,9 @@ from typing import Any
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from orchestrator.evidence.keys import Signer, key_id
-from orchestrator.model.canonical import StrictJsonError, canonical, strict_loads
-from orchestrator.model.errors import InputError
+from orchestrator.evidence.keys import Signer, key_id, parse_public_key
+from orchestrator.model.canonical import canonical, canonical_loads
+from orchestrator.model.errors import InfrastructureError, InputError
 from orchestrator.model.schema import check
 
 
@@ -30,7 +31,7 @@ class UntrustedError(ValueError):
 
 @dataclass(frozen=True)
 class Signature:
-    """One signature; `keyid` is a hint, never a reason to trust."""
+    """One signature; `keyid` says which trusted key to try, and is never a reason to trust."""
 
     keyid: str
     value: bytes
@@ -65,26 +66,41 @@ def pae(payload_type: str, payload: bytes) -> bytes:
 
 
 def sign(payload: bytes, payload_type: str, signer: Signer) -> Envelope:
-    """Return an envelope signed by `signer`."""
-    signature = signer.sign(pae(payload_type, payload))
-    return Envelope(payload, payload_type, (Signature(signer.key_id, signature),))
+    """Return an envelope signed by `signer`.
+
+    Raises InfrastructureError when what it signed does not verify with the key that it names:
+    such a signature must never get into the log.
+    """
+    key = parse_public_key(signer.public_key_pem().encode(), file="the signer's public key")
+    message = pae(payload_type, payload)
+    signature = signer.sign(message)
+    if not _holds(key, signature, message):
+        raise InfrastructureError(
+            f"the signature does not verify with the signer's key {key_id(key)}",
+            "was the key rotated just now? then try again; else look at the secret manager",
+        )
+    return Envelope(payload, payload_type, (Signature(key_id(key), signature),))
 
 
-def _decode(text: str) -> bytes:
-    return base64.b64decode(text, validate=True)
+def decode(text: str) -> bytes:
+    """Return the bytes of standard base64 in its one canonical spelling. Raises ValueError."""
+    content = base64.b64decode(text, validate=True)
+    if base64.b64encode(content).decode() != text:
+        raise ValueError("not in canonical base64")
+    return content
 
 
 def parse(content: bytes) -> Envelope:
     """Return the envelope of its JSON form. Raises SignatureError when it is malformed."""
     try:
-        data: Any = strict_loads(content)
+        data: Any = canonical_loads(content)
         check(data, "envelope")
         return Envelope(
-            _decode(data["payload"]),
+            decode(data["payload"]),
             data["payloadType"],
-            tuple(Signature(item["keyid"], _decode(item["sig"])) for item in data["signatures"]),
+            tuple(Signature(item["keyid"], decode(item["sig"])) for item in data["signatures"]),
         )
-    except (StrictJsonError, InputError, binascii.Error) as error:
+    except (InputError, ValueError) as error:
         raise SignatureError(f"not a DSSE envelope: {error}") from error
 
 
@@ -102,8 +118,10 @@ def verify(
     """Return the ids of the trusted keys that signed the payload as `payload_type`.
 
     Raises SignatureError when the type differs or a signature that names a trusted key does not
-    hold; UntrustedError when fewer than `threshold` different trusted keys signed.
+    hold; UntrustedError when fewer than `threshold` (at least 1) different trusted keys signed.
     """
+    if threshold < 1:
+        raise InputError(f"a threshold of {threshold} would accept unsigned evidence")
     if envelope.payload_type != payload_type:
         raise SignatureError(
             f"payload type is {envelope.payload_type!r}, expected {payload_type!r}"
@@ -113,7 +131,9 @@ def verify(
     good = frozenset(
         name
         for name, key in trusted.items()
-        if any(_holds(key, item.value, message) for item in envelope.signatures)
+        if any(
+            item.keyid == name and _holds(key, item.value, message) for item in envelope.signatures
+        )
     )
     if len(good) >= threshold:
         return good

@@ -10,6 +10,7 @@ import hashlib
 from pathlib import Path
 from typing import Protocol
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -21,11 +22,10 @@ from orchestrator.model.errors import InputError
 
 
 class Signer(Protocol):
-    """Signs bytes with one Ed25519 key. `sign` may raise InfrastructureError."""
+    """Signs bytes with one Ed25519 key. Both verbs may raise InfrastructureError."""
 
-    @property
-    def key_id(self) -> str:
-        """The id of the key that `sign` uses now."""
+    def public_key_pem(self) -> str:
+        """Return the public key (PEM, SubjectPublicKeyInfo) of the key that `sign` uses now."""
 
     def sign(self, message: bytes) -> bytes:
         """Return the 64-byte signature of `message`."""
@@ -37,11 +37,16 @@ def key_id(key: Ed25519PublicKey) -> str:
     return f"sha256:{hashlib.sha256(der).hexdigest()}"
 
 
+def public_key_pem(key: Ed25519PublicKey) -> str:
+    """Return a public key as PEM text: what a trust key file holds."""
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+
+
 def parse_public_key(pem: bytes, *, file: str = "") -> Ed25519PublicKey:
     """Return the Ed25519 public key of PEM text. Raises InputError."""
     try:
         key = load_pem_public_key(pem)
-    except ValueError as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise InputError(f"not a PEM public key: {error}", file=file) from error
     if not isinstance(key, Ed25519PublicKey):
         raise InputError("not an Ed25519 key", "evidence is signed with Ed25519", file=file)
@@ -67,14 +72,13 @@ class LocalSigner:
         self._key = key
 
     @property
-    def key_id(self) -> str:
-        """The id of the public key."""
-        return key_id(self._key.public_key())
-
-    @property
     def public_key(self) -> Ed25519PublicKey:
         """The key that verifies."""
         return self._key.public_key()
+
+    def public_key_pem(self) -> str:
+        """Return the public key as PEM text."""
+        return public_key_pem(self.public_key)
 
     def sign(self, message: bytes) -> bytes:
         """Return the signature of `message`."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import fcntl
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from orchestrator.evidence import dsse
 from orchestrator.evidence.keys import Signer
-from orchestrator.model.canonical import StrictJsonError, canonical, canonical_loads, sha256
+from orchestrator.model.canonical import canonical, canonical_loads, sha256
 from orchestrator.model.errors import InfrastructureError, InputError
 from orchestrator.model.fact import parse_timestamp, timestamp
 from orchestrator.model.schema import check
@@ -30,6 +30,11 @@ from orchestrator.model.schema import check
 ENTRY_TYPE = "application/vnd.anlan.log-entry+json"
 GENESIS = "0" * 64
 SCHEMA = "anlan.log/v1"
+
+
+def utc_now() -> datetime:
+    """The time now, aware, UTC."""
+    return datetime.now(UTC)
 
 
 class LogError(ValueError):
@@ -76,23 +81,24 @@ def _parse_line(line: bytes, number: int) -> tuple[Entry, dsse.Envelope]:
         envelope = dsse.Envelope(
             canonical(data["entry"]),
             ENTRY_TYPE,
-            (dsse.Signature(data["keyid"], base64.b64decode(data["sig"], validate=True)),),
+            (dsse.Signature(data["keyid"], dsse.decode(data["sig"])),),
         )
-    except (StrictJsonError, InputError, ValueError) as error:
+    except (InputError, ValueError) as error:
         raise LogError("log-line", number, f"line {number}: {error}") from error
     return _entry(line, data), envelope
 
 
 def parse(content: bytes) -> list[Entry]:
     """Return the entries of whole lines, unverified. Raises LogError for a malformed line."""
-    return [_parse_line(line, n)[0] for n, line in enumerate(content.splitlines(), 1)]
+    return [_parse_line(line, n)[0] for n, line in enumerate(content.split(b"\n")[:-1], 1)]
 
 
-def verify(content: bytes, keys: Sequence[Ed25519PublicKey]) -> list[Entry]:
+def verify(content: bytes, keys: Sequence[Ed25519PublicKey], *, whole: bool = False) -> list[Entry]:
     """Return the entries of a log, or of a contiguous part of one, after checking all of it.
 
-    Checks signatures, the chain, numbering and that time never goes back. Raises LogError, or
-    dsse.UntrustedError when a line is signed by no trusted key.
+    A `whole` log must begin with entry 0. Checks signatures, the chain, numbering and that time
+    never goes back. Raises LogError, or dsse.UntrustedError when a line is signed by no trusted
+    key.
     """
     entries: list[Entry] = []
     if content and not content.endswith(b"\n"):
@@ -104,6 +110,8 @@ def verify(content: bytes, keys: Sequence[Ed25519PublicKey]) -> list[Entry]:
         except dsse.SignatureError as error:
             raise LogError("log-signature", number, f"line {number}: {error}") from error
         last = entries[-1] if entries else None
+        if last is None and whole and entry.index != 0:
+            raise LogError("log-index", number, f"begins with {entry.index}: its head was cut off")
         if last is None and entry.index == 0 and entry.previous != GENESIS:
             raise LogError("log-chain", number, "the first entry has a predecessor")
         if last and entry.index != last.index + 1:
@@ -126,8 +134,9 @@ def verify(content: bytes, keys: Sequence[Ed25519PublicKey]) -> list[Entry]:
 class Log:
     """The log file of one state directory; several processes may append."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, clock: Callable[[], datetime] = utc_now) -> None:
         self.path = path
+        self._clock = clock
 
     @contextmanager
     def locked(self) -> Iterator[LockedLog]:
@@ -136,7 +145,7 @@ class Log:
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield LockedLog(descriptor, self.path)
+            yield LockedLog(descriptor, self.path, self._clock)
         finally:
             os.close(descriptor)
 
@@ -144,8 +153,9 @@ class Log:
 class LockedLog:
     """The log while this process alone may append."""
 
-    def __init__(self, descriptor: int, path: Path) -> None:
+    def __init__(self, descriptor: int, path: Path, clock: Callable[[], datetime]) -> None:
         self._descriptor = descriptor
+        self._clock = clock
         with os.fdopen(os.dup(descriptor), "rb") as stream:
             stream.seek(0)
             content = stream.read()
@@ -162,7 +172,7 @@ class LockedLog:
                 "and begin a new log (its bundles stay verifiable)",
             ) from error
         if whole == 0:
-            _sync_directory(path.parent)
+            sync_directory(path.parent)
 
     def find(self, kind: str, run_id: str) -> Entry | None:
         """Return the entry of this kind for this run, if it was logged."""
@@ -171,7 +181,7 @@ class LockedLog:
     def append(self, kind: str, run_id: str, statement: str, signer: Signer) -> Entry:
         """Sign and append an entry; on return it is on disk. `statement` is a sha256."""
         last = self.entries[-1] if self.entries else None
-        now = datetime.now(UTC)
+        now = self._clock()
         entry = {
             "schema": SCHEMA,
             "index": last.index + 1 if last else 0,
@@ -199,7 +209,8 @@ class LockedLog:
         return written
 
 
-def _sync_directory(path: Path) -> None:
+def sync_directory(path: Path) -> None:
+    """Put the names that a directory holds on disk."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

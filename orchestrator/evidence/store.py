@@ -7,13 +7,16 @@ written (atomically) before its log line, and a line that is already there is no
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
-from orchestrator.evidence import bundle, dsse, layout, statement
+from orchestrator.evidence import bindings, bundle, dsse, layout, statement
 from orchestrator.evidence.keys import Signer
-from orchestrator.evidence.log import Entry, LockedLog, Log
+from orchestrator.evidence.log import Entry, LockedLog, Log, sync_directory, utc_now
 from orchestrator.model.canonical import sha256
-from orchestrator.model.errors import Refused
+from orchestrator.model.errors import InputError, Refused
+from orchestrator.model.schema import check
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -25,13 +28,16 @@ def write_atomically(path: Path, content: bytes) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     temporary.replace(path)
+    sync_directory(path.parent)
 
 
 class EvidenceStore:
     """The evidence of one state directory: its log and the statements of its runs."""
 
-    def __init__(self, state_dir: Path, signer: Signer) -> None:
-        self.log = Log(state_dir / "evidence" / "log.jsonl")
+    def __init__(
+        self, state_dir: Path, signer: Signer, clock: Callable[[], datetime] = utc_now
+    ) -> None:
+        self.log = Log(state_dir / "evidence" / "log.jsonl", clock)
         self._signer = signer
 
     def record_plan(self, run_dir: Path) -> Entry:
@@ -77,7 +83,11 @@ class EvidenceStore:
 
     def _record(self, log: LockedLog, kind: str, run_dir: Path) -> Entry:
         contents = layout.read_run_directory(run_dir)
-        run_id = str(statement.need(contents, layout.PLAN)["run_id"])
+        document = statement.need(contents, layout.PLAN)
+        check(document, "plan", file=layout.PLAN)
+        run_id = str(document["run_id"])
+        for problem in bindings.check_plan(document, contents):
+            raise InputError(problem.message, file=problem.path)
         plan = log.find("plan", run_id)
         if kind != "plan" and plan is None:
             raise Refused(

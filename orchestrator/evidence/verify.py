@@ -18,7 +18,7 @@ from orchestrator.evidence import bindings, bundle, dsse, layout, log, statement
 from orchestrator.evidence.bindings import Problem
 from orchestrator.evidence.log import Entry
 from orchestrator.model.canonical import StrictJsonError, canonical_loads, sha256, strict_loads
-from orchestrator.model.errors import AnlanError, InputError
+from orchestrator.model.errors import InputError
 from orchestrator.model.fact import parse_timestamp
 from orchestrator.model.schema import check
 
@@ -29,15 +29,17 @@ _UNTRUSTED = {"untrusted-signer"}
 
 @dataclass(frozen=True)
 class Rederive:
-    """How verdicts are derived again; both are pure and run on the auditor's machine.
+    """How verdicts are derived again; all are pure and run on the auditor's machine.
 
     `findings(rules, facts, environment, now)` returns the findings document; `drill(plan, raw)`
     the values that run.json holds under `derived`. `raw` is file stem → parsed content of raw/,
-    and `findings` → the findings document as derived again (None without one).
+    and `findings` → the findings document as derived again (None without one). `report(contents)`
+    renders the report of a bundle's files again; None for one that another version rendered.
     """
 
     findings: Callable[[Mapping[str, bytes], Any, Mapping[str, Any], datetime], dict[str, Any]]
     drill: Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]]
+    report: Callable[[Mapping[str, bytes]], bytes | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,10 @@ class Expectation:
 
 @dataclass(frozen=True)
 class Verification:
-    """The outcome; `summary` holds only what the signatures cover."""
+    """The outcome. `summary`: verdict, measurements and policy counts as derived again here.
+
+    It is worth what `status` says: of a bundle that is not VALID it proves nothing.
+    """
 
     status: Verdict
     problems: tuple[Problem, ...]
@@ -67,7 +72,10 @@ class Verification:
 
 
 def raw_of(contents: Mapping[str, bytes]) -> dict[str, Any]:
-    """Return file stem → parsed content of raw/*.json and *.jsonl. Raises StrictJsonError."""
+    """Return file stem → parsed content of raw/*.json and *.jsonl. Raises StrictJsonError.
+
+    A line of a *.jsonl that is no JSON is left out: a kill tore it while it was written.
+    """
     raw: dict[str, Any] = {}
     for path, content in contents.items():
         name = path.removeprefix(layout.RAW)
@@ -76,8 +84,8 @@ def raw_of(contents: Mapping[str, bytes]) -> dict[str, Any]:
         if name.endswith(".json"):
             raw[name.removesuffix(".json")] = strict_loads(content)
         elif name.endswith(".jsonl"):
-            lines = [line for line in content.split(b"\n") if line]
-            raw[name.removesuffix(".jsonl")] = [strict_loads(line) for line in lines]
+            lines = [strict_or_none(line) for line in content.split(b"\n")]
+            raw[name.removesuffix(".jsonl")] = [line for line in lines if line is not None]
     return raw
 
 
@@ -121,6 +129,17 @@ class _Verifier:
         except StrictJsonError as error:
             self.say("not-strict-json", path, str(error))
             return None
+
+    def document(self, path: str, schema: str) -> dict[str, Any] | None:
+        """A file that fits its schema; None and a problem when it does not."""
+        data: dict[str, Any] | None = self.json(path)
+        try:
+            if data is not None:
+                check(data, schema)
+        except InputError as error:
+            self.say("malformed", path, str(error))
+            return None
+        return data
 
     def manifest(self) -> dict[str, Any] | None:
         signed = self.payload(layout.MANIFEST_ENVELOPE, bundle.MANIFEST_TYPE)
@@ -177,7 +196,9 @@ class _Verifier:
 
     def findings(self, rederive: Rederive, entries: list[Entry]) -> dict[str, Any] | None:
         """Derive the findings again; None when the bundle has none or they cannot be."""
-        recorded = self.json(layout.FINDINGS) if layout.FINDINGS in self.contents else None
+        if layout.FINDINGS not in self.contents:
+            return None
+        recorded = self.document(layout.FINDINGS, "finding")
         if recorded is None:
             return None
         environment = self.json(layout.ENVIRONMENT)
@@ -185,28 +206,42 @@ class _Verifier:
         if environment is None or facts is None:
             return None
         try:
-            check(recorded, "finding", file=layout.FINDINGS)
             now = parse_timestamp(recorded["evaluated_at"])
             rules = layout.rules_of(self.contents)
             derived = rederive.findings(rules, facts, environment, now)
             self.problems += bindings.check_times(facts, recorded["evaluated_at"], entries)
-        except (AnlanError, ValueError, KeyError, TypeError) as error:
+        except Exception as error:  # noqa: BLE001  (hostile input in a caller's function)
             self.say("cannot-rederive", layout.FINDINGS, f"cannot be derived again: {error!r}")
             return None
         self.problems += bindings.compare_findings(recorded, derived)
         return derived
 
-    def drill(self, rederive: Rederive, findings: dict[str, Any] | None) -> None:
-        plan, run = self.json(layout.PLAN), self.json(layout.RUN)
+    def drill(self, rederive: Rederive, findings: dict[str, Any] | None) -> dict[str, Any] | None:
+        """Derive the verdict again; None when it cannot be."""
+        plan, run = self.document(layout.PLAN, "plan"), self.document(layout.RUN, "run")
+        self.problems += bindings.check_plan(plan, self.contents)
         if plan is None or run is None:
-            return
+            return None
         try:
             raw = {**raw_of(self.contents), "findings": findings}
             derived = rederive.drill(plan, raw)
         except Exception as error:  # noqa: BLE001  (hostile input in a caller's function)
             self.say("cannot-rederive", layout.RUN, f"cannot be derived again: {error!r}")
-            return
+            return None
         self.problems += bindings.compare_run(run, derived)
+        return derived
+
+    def report(self, rederive: Rederive) -> None:
+        """Render the report again: it must say what the data says."""
+        if rederive.report is None or layout.REPORT not in self.contents:
+            return
+        try:
+            rendered = rederive.report(self.contents)
+        except Exception as error:  # noqa: BLE001  (hostile input in a caller's function)
+            self.say("cannot-rederive", layout.REPORT, f"cannot be rendered again: {error!r}")
+            return
+        if rendered is not None and rendered != self.contents[layout.REPORT]:
+            self.say("report-mismatch", layout.REPORT, "is not what the data renders to")
 
 
 def verify(
@@ -227,12 +262,11 @@ def verify(
     """
     if not trust_keys:
         raise InputError("no trust key given", "pass the environment's evidence.pub")
+    if threshold < 1:
+        raise InputError(f"a threshold of {threshold} would accept unsigned evidence")
+    limits = limits or bundle.Limits()
     try:
-        packed = source if isinstance(source, bytes) else source.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read the bundle: {error.strerror}", file=str(source)) from error
-    try:
-        contents = bundle.unpack(packed, limits)
+        contents = bundle.unpack(_read(source, limits.archive_bytes + 1), limits)
     except bundle.PackageError as error:
         problem = Problem(error.code, error.path, str(error))
         return Verification("INVALID", (problem,))
@@ -242,15 +276,26 @@ def verify(
     entries = verifier.log()
     verifier.problems += bindings.check_run_identity(manifest, statements, contents)
     verifier.problems += bindings.check_log(statements, entries, contents)
-    derived = verifier.findings(rederive, entries)
-    verifier.drill(rederive, derived)
-    summary = _summary(statements, entries, derived, verifier)
+    findings = verifier.findings(rederive, entries)
+    derived = verifier.drill(rederive, findings)
+    verifier.report(rederive)
+    summary = _summary(verifier, statements, entries, derived, findings)
     if expect:
         verifier.problems += bindings.check_expectation(
             summary, expect.run_id, expect.environment, expect.not_before
         )
     problems = tuple(dict.fromkeys(verifier.problems))
     return Verification(_status(problems), problems, summary)
+
+
+def _read(source: Path | bytes, most_bytes: int) -> bytes:
+    if isinstance(source, bytes):
+        return source
+    try:
+        with source.open("rb") as stream:
+            return stream.read(most_bytes)
+    except OSError as error:
+        raise InputError(f"cannot read the bundle: {error.strerror}", file=str(source)) from error
 
 
 def _status(problems: Sequence[Problem]) -> Verdict:
@@ -263,27 +308,35 @@ def _status(problems: Sequence[Problem]) -> Verdict:
 
 
 def _summary(
+    verifier: _Verifier,
     statements: Mapping[str, dict[str, Any]],
     entries: Sequence[Entry],
+    derived: dict[str, Any] | None,
     findings: dict[str, Any] | None,
-    verifier: _Verifier,
 ) -> dict[str, Any]:
-    """What the bundle states, for the reader; worth what `status` says."""
-    run = statements.get("run", {}).get("predicate", {})
-    plan = statements.get("plan", {}).get("predicate", {})
-    environment = strict_or_none(verifier.contents.get(layout.ENVIRONMENT))
+    plan, run, environment = (
+        data if isinstance(data, dict) else {}
+        for data in (
+            strict_or_none(verifier.contents.get(path))
+            for path in (layout.PLAN, layout.RUN, layout.ENVIRONMENT)
+        )
+    )
+    derived = derived or {}
     counts: dict[str, int] = {}
     for finding in (findings or {}).get("findings", []):
         counts[finding["status"]] = counts.get(finding["status"], 0) + 1
-    result = run.get("run", {})
     return {
-        "run_id": run.get("runId", plan.get("runId", "")),
-        "environment": environment.get("name", "") if isinstance(environment, dict) else "",
-        "started_at": result.get("started_at"),
-        "ended_at": result.get("ended_at"),
-        "verdict": result.get("verdict"),
-        "derived": result.get("derived"),
-        "findings": counts,
+        "run_id": plan.get("run_id", ""),
+        "drill": drill.get("name", "") if isinstance(drill := plan.get("drill"), dict) else "",
+        "environment": environment.get("name", ""),
+        "started_at": run.get("started_at"),
+        "ended_at": run.get("ended_at"),
+        "verdict": derived.get("verdict"),
+        "rto_seconds": derived.get("rto_seconds"),
+        "rpo_seconds": derived.get("rpo_seconds"),
+        "rpo_transactions": derived.get("rpo_transactions"),
+        "targets": derived.get("targets", []),
+        "policies": counts,
         "files": len(verifier.contents),
         "signers": sorted(verifier.signers),
         "log": [entries[0].index, entries[-1].index] if entries else [],

@@ -8,6 +8,8 @@ from typing import Any
 
 import rfc8785
 
+_MAXIMUM_DEPTH = 100
+
 
 class StrictJsonError(ValueError):
     """JSON that two readers could understand differently, or no JSON at all."""
@@ -41,10 +43,27 @@ def _no_constant(name: str) -> Any:
     raise StrictJsonError(f"{name} is no JSON number")
 
 
+def _too_deep(data: Any) -> bool:
+    level = [data]
+    for _ in range(_MAXIMUM_DEPTH):
+        level = [
+            inner
+            for value in level
+            if isinstance(value, (dict, list))
+            for inner in (value.values() if isinstance(value, dict) else value)
+        ]
+        if not level:
+            return False
+    return True
+
+
 def strict_loads(content: bytes) -> Any:
-    """Parse UTF-8 JSON without duplicate keys, NaN or infinities. Raises StrictJsonError."""
+    """Parse UTF-8 JSON without duplicate keys, NaN, infinities or nesting beyond 100 levels.
+
+    Raises StrictJsonError. The depth is limited so that no reader of the data runs out of stack.
+    """
     try:
-        return json.loads(
+        data = json.loads(
             content.decode("utf-8", "strict"),
             object_pairs_hook=_no_duplicates,
             parse_constant=_no_constant,
@@ -53,6 +72,9 @@ def strict_loads(content: bytes) -> Any:
         raise
     except (UnicodeDecodeError, ValueError, RecursionError) as error:
         raise StrictJsonError(str(error)) from error
+    if content.count(b"[") + content.count(b"{") >= _MAXIMUM_DEPTH and _too_deep(data):
+        raise StrictJsonError(f"nested deeper than {_MAXIMUM_DEPTH} levels")
+    return data
 
 
 def canonical_loads(content: bytes) -> Any:

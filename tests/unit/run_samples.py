@@ -1,0 +1,502 @@
+"""Run directories as the engine leaves them, made from journals that a drill could have written.
+
+`derive` is a small stand-in for the engine's: pure, from plan and raw data alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from orchestrator.evidence import EvidenceStore, Rederive, Signer
+from orchestrator.evidence.verify import raw_of
+from orchestrator.model.fact import Fact, facts_document, timestamp
+from orchestrator.policy.rederive import rederive_findings
+
+SECOND = 1_000_000_000
+ORIGIN_NS = 9_000 * SECOND
+
+POLICIES = {
+    "tls.yaml": """\
+schema: anlan.policies/v1
+policies:
+  - id: tls-version
+    title: {en: Endpoints speak TLS 1.3, zh: 端点使用 TLS 1.3}
+    why: Older versions can be downgraded.
+    severity: critical
+    controls: [{source: PCI DSS 4.0, id: 4.2.1}, {source: 等保 2.0 三级, id: 8.1.4.7}]
+    applies_to: tls_endpoint
+    subjects: ["{site}/postgresql", common/front-door]
+    parameters: {minimum: {environment: tls.minimum_version}}
+    must:
+      - {field: version, is: at_least, value: {parameter: minimum},
+         else: "speaks {actual}, must be {expected} or newer"}
+  - id: superusers
+    title: {en: No unexpected superuser, zh: 无意外的超级用户}
+    why: A superuser bypasses every check.
+    severity: critical
+    controls: [{source: NIST 800-53 r5, id: AC-6(5)}]
+    applies_to: database_roles
+    subjects: ["{site}/postgresql"]
+    parameters: {accepted: {baseline: superusers}}
+    must:
+      - {field: superusers, is: only, value: {parameter: accepted},
+         else: "unexpected superusers: {offending}"}
+  - id: audit-retention
+    title: {en: Audit logs are kept for 184 days, zh: 审计日志保存至少六个月}
+    why: The law asks for six months.
+    severity: high
+    controls: [{source: 网络安全法, id: Art. 23(3), threshold: 6 months}]
+    applies_to: audit_log
+    subjects: ["{site}/postgresql"]
+    parameters: {days: 184}
+    must:
+      - {field: retention_days, is: at_least, value: {parameter: days},
+         else: "keeps {actual} days, must be {expected}"}
+""",
+    "baseline/superusers.yaml": """\
+schema: anlan.baseline/v1
+lists:
+  superusers:
+    - {name: postgres, reason: owner of the cluster}
+""",
+}
+
+ENVIRONMENT: dict[str, Any] = {
+    "schema": "anlan.environment/v1",
+    "name": "local",
+    "tier": "VIP",
+    "sites": {"a": {"role": "primary"}, "b": {"role": "standby"}},
+    "targets": {"rto_seconds": 30, "rpo_seconds": 0, "rpo_transactions": 0},
+    "tls": {"minimum_version": "TLSv1.3"},
+    "deployment": {"digest": hashlib.sha256(b"deployment").hexdigest()},
+}
+
+_STEPS = {
+    "failover": [
+        ("start-probes", "prepare", 0.4, "Start the probes", "启动探针"),
+        ("baseline", "baseline", 8.0, "Measure the baseline", "测量基线"),
+        ("kill-site", "fault", 0.3, "Kill everything at site A", "终止站点 A 的全部进程"),
+        ("detect", "recover", 2.1, "Detect the fault", "发现故障"),
+        ("fence", "recover", 0.6, "Fence the old primary", "隔离原主库"),
+        ("promote", "recover", 1.4, "Promote site B", "提升站点 B"),
+        ("switch-front-door", "recover", 0.3, "Switch the front door", "切换入口"),
+        ("first-write", "recover", 1.1, "First acknowledged ERP write", "首次确认的 ERP 写入"),
+        ("reconcile", "verify", 1.6, "Reconcile the ledger", "对账"),
+        ("invariants", "verify", 2.4, "Check the ERP's invariants", "检查 ERP 不变量"),
+        ("collect", "verify", 3.2, "Collect facts, judge policies", "采集事实并评估策略"),
+        ("rejoin", "restore", 5.5, "Rejoin site A by pg_rewind", "以 pg_rewind 重新加入站点 A"),
+        ("failback", "restore", 4.2, "Fail back to site A", "切回站点 A"),
+    ],
+    "restore": [
+        ("start-ledger", "prepare", 0.4, "Start the ledger", "启动账本"),
+        ("choose-point", "baseline", 6.0, "Choose a point in time", "选择时间点"),
+        ("restore-twin", "recover", 9.4, "Restore the newest backup to a twin", "恢复到隔离副本"),
+        ("start-twin", "recover", 2.2, "Start the twin", "启动副本"),
+        ("login", "recover", 3.1, "The twin's ERP answers a login", "副本 ERP 登录"),
+        ("amcheck", "verify", 2.0, "Checksums and amcheck", "校验和与 amcheck"),
+        ("egress", "verify", 0.8, "Egress to production is refused", "拒绝访问生产环境"),
+        ("remove-twin", "restore", 1.2, "Remove the twin", "移除副本"),
+    ],
+    "backup": [
+        ("marker", "prepare", 0.6, "Write a marker through the ERP", "写入标记"),
+        ("take", "baseline", 7.5, "Take a backup", "执行备份"),
+        ("verify", "verify", 3.3, "Verify the repository", "校验仓库"),
+        ("encrypted", "verify", 1.1, "The marker is not in its bytes", "仓库字节中无标记"),
+        ("locked", "verify", 0.4, "Objects are locked", "对象已锁定"),
+    ],
+}
+_TITLES = {
+    "failover": ("Failover to the second site", "切换到第二站点"),
+    "restore": ("Restore to an isolated twin", "恢复到隔离副本"),
+    "backup": ("A backup is taken, encrypted and locked", "备份、加密与锁定"),
+}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What to make; `lost` acknowledged writes are not in the recovered table."""
+
+    drill: str = "failover"
+    run_id: str = "20261125-031500-failover-ab12"
+    lost: int = 0
+    fail_step: str = ""
+    failed_check: str = ""
+    unreachable: bool = False
+    weak_tls: bool = False
+    targets: dict[str, float] = field(
+        default_factory=lambda: {"rto_seconds": 30.0, "rpo_seconds": 0.0, "rpo_transactions": 0.0}
+    )
+    title: tuple[str, str] | None = None
+    started_at: datetime = datetime(2026, 11, 25, 3, 15, tzinfo=UTC)
+
+
+def dump(data: Any) -> bytes:
+    """JSON as the engine writes it."""
+    return (json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def lines(entries: list[dict[str, Any]]) -> bytes:
+    """A journal."""
+    return b"".join(json.dumps(e, separators=(",", ":")).encode() + b"\n" for e in entries)
+
+
+def sha(content: bytes) -> str:
+    """sha256 as hex."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def _schedule(sample: Sample) -> list[tuple[str, str, float, float, str]]:
+    """(id, phase, from, seconds, status) of each step."""
+    at, broken, result = 0.0, False, []
+    for name, phase, seconds, _, _ in _STEPS[sample.drill]:
+        status = "not_run" if broken else "failed" if name == sample.fail_step else "done"
+        result.append((name, phase, at, seconds, status))
+        if not broken:
+            at += seconds + 0.02
+        broken = broken or status == "failed"
+    return result
+
+
+def _header(probe: str, run_id: str, started_at: datetime, **settings: Any) -> dict[str, Any]:
+    return {
+        "kind": "header",
+        "schema": "anlan.journal/v1",
+        "probe": probe,
+        "run": run_id,
+        "boot_id": "5a7c3e1f-0000-4000-8000-000000000000",
+        "t": ORIGIN_NS,
+        "utc": started_at.isoformat(),
+        "settings": settings,
+    }
+
+
+def _raw(sample: Sample) -> dict[str, bytes]:
+    schedule = _schedule(sample)
+    end = max(at + seconds for _, _, at, seconds, status in schedule if status != "not_run")
+    fault = next((a for _, p, a, _, s in schedule if p == "fault" and s != "not_run"), None)
+    ends = {name: at + seconds for name, _, at, seconds, status in schedule if status == "done"}
+    first_ok = ends.get("first-write", end)
+    steps = [_header("steps", sample.run_id, sample.started_at)]
+    for name, _, at, seconds, status in schedule:
+        if status == "not_run":
+            continue
+        ok = None if sample.unreachable and name == "invariants" else name != sample.failed_check
+        steps.append({"kind": "started", "t": ORIGIN_NS + int(at * SECOND), "step": name})
+        steps.append(
+            {
+                "kind": status,
+                "t": ORIGIN_NS + int((at + seconds) * SECOND),
+                "step": name,
+                "error": "" if status == "done" else "the server did not answer in 30 s",
+                "checks": [{"name": f"{name}-holds", "ok": ok, "detail": f"{name}: 12 of 12"}],
+            }
+        )
+    ledger = [_header("ledger", sample.run_id, sample.started_at, writers=4)]
+    availability = [_header("availability", sample.run_id, sample.started_at, clients=2)]
+    keys: list[str] = []
+    for number in range(int(end * 10)):
+        at, key = number / 10, f"1f-{number % 4}-{number}"
+        moment = ORIGIN_NS + int(at * SECOND)
+        out = fault is not None and fault <= at < first_ok
+        if out:
+            if number % 3 == 0:
+                ledger.append({"kind": "no_connection", "t": moment, "writer": 0, "error": "down"})
+            if number % 5 == 0:
+                availability.append(
+                    {"kind": "error", "t": moment, "began": moment, "client": 0, "error": "503"}
+                )
+            continue
+        ledger.append({"kind": "sent", "t": moment, "key": key})
+        if number % 97 != 13:
+            ledger.append({"kind": "acknowledged", "t": moment + 2_000_000, "key": key})
+            keys.append(key)
+        else:
+            ledger.append({"kind": "unknown", "t": moment + 2_000_000, "key": key, "error": "cut"})
+        if number % 2 == 0:
+            done = moment + 20_000_000
+            availability.append({"kind": "ok", "t": done, "began": moment, "id": number})
+    before = [k for k in keys if fault is None or int(k.rsplit("-", 1)[1]) / 10 < fault]
+    lost = set(before[len(before) - sample.lost :]) if sample.lost else set()
+    raw = {
+        "raw/steps.jsonl": lines(steps),
+        "raw/facts.json": dump(_facts(sample, sample.started_at + timedelta(seconds=end))),
+    }
+    if sample.drill != "backup":
+        raw["raw/ledger.jsonl"] = lines(ledger)
+        raw["raw/recovered.json"] = dump({"keys": [key for key in keys if key not in lost]})
+    if sample.drill == "failover":
+        raw["raw/availability.jsonl"] = lines(availability)
+    return raw
+
+
+def _facts(sample: Sample, now: datetime) -> dict[str, Any]:
+    def fact(kind: str, subject: str, data: dict[str, Any], ok: bool = True) -> Fact:
+        return Fact(
+            kind,
+            subject,
+            now,
+            f"{subject} at 127.0.10.1",
+            f"query of {kind}",
+            1 if ok else None,
+            3.25,
+            "observed" if ok else "unreachable",
+            "" if ok else "connection refused",
+            data if ok else {},
+        )
+
+    weak = "TLSv1.2" if sample.weak_tls else "TLSv1.3"
+    return facts_document(
+        [
+            fact("tls_endpoint", "a/postgresql", {"version": "TLSv1.3"}),
+            fact("tls_endpoint", "b/postgresql", {"version": "TLSv1.3"}),
+            fact("tls_endpoint", "common/front-door", {"version": weak}),
+            fact("database_roles", "a/postgresql", {"superusers": ["postgres"]}),
+            fact("database_roles", "b/postgresql", {"superusers": ["postgres"]}),
+            fact("audit_log", "a/postgresql", {"retention_days": 184}),
+            fact("audit_log", "b/postgresql", {"retention_days": 184}, not sample.unreachable),
+        ]
+    )
+
+
+def derive(plan: dict[str, Any], raw: dict[str, Any]) -> dict[str, Any]:
+    """Return what `run.json` holds under `derived`, from the plan and the raw data alone."""
+    journal = raw["steps"]
+    origin = journal[0]["t"]
+    started = {e["step"]: (e["t"] - origin) / SECOND for e in journal if e["kind"] == "started"}
+    ended = {e["step"]: e for e in journal if e["kind"] in {"done", "failed"}}
+    steps: list[dict[str, Any]] = []
+    for step in plan["steps"]:
+        end = ended.get(step["id"])
+        seconds = round((end["t"] - origin) / SECOND - started[step["id"]], 3) if end else None
+        steps.append(
+            {
+                "id": step["id"],
+                "phase": step["phase"],
+                "status": end["kind"] if end else "not_run",
+                "started_seconds": started.get(step["id"]),
+                "seconds": seconds,
+                "error": end["error"] if end else "",
+            }
+        )
+    checks = [
+        {"step": name, **check} for name, end in ended.items() for check in end.get("checks", [])
+    ]
+    parts = [s for s in steps if s["phase"] == "recover"]
+    whole = bool(parts) and all(s["status"] == "done" for s in parts)
+    begin = next((s["started_seconds"] for s in steps if s["phase"] == "fault"), None)
+    if begin is None and parts:
+        begin = parts[0]["started_seconds"]
+    phases: list[dict[str, Any]] = []
+    at = begin
+    for step in parts if whole else []:
+        until = step["started_seconds"] + step["seconds"]
+        phases.append(
+            {
+                "name": step["id"],
+                "from_seconds": round(at - begin, 3),
+                "seconds": round(until - at, 3),
+            }
+        )
+        at = until
+    rto = round(at - begin, 3) if whole else None
+    ledger = _reconcile(raw, origin, begin)
+    targets = []
+    measured = {"rto_seconds": rto, **(ledger[1] if ledger else {})}
+    for name, target in plan["targets"].items():
+        value = measured.get(name)
+        met = None if value is None else value <= target
+        targets.append({"name": name, "target": target, "measured": value, "met": met})
+    counts = None
+    if raw.get("findings"):
+        counts = dict.fromkeys(("pass", "fail", "unknown", "not_applicable"), 0)
+        for finding in raw["findings"]["findings"]:
+            counts[finding["status"]] += 1
+    failed = [s["id"] for s in steps if s["status"] == "failed"]
+    reasons = [f"step {name} failed" for name in failed]
+    reasons += [f"check {c['name']} failed" for c in checks if c["ok"] is False]
+    reasons += [f"target {t['name']} missed" for t in targets if t["met"] is False]
+    reasons += [f"{counts['fail']} policies failed"] if counts and counts["fail"] else []
+    open_ = [f"check {c['name']} was not observed" for c in checks if c["ok"] is None]
+    open_ += [f"{t['name']} was not measured" for t in targets if t["met"] is None]
+    open_ += [f"{counts['unknown']} policies unknown"] if counts and counts["unknown"] else []
+    verdict = "fail" if reasons else "inconclusive" if open_ else "pass"
+    return {
+        "verdict": verdict,
+        "reasons": reasons + open_,
+        "exit_code": {"pass": 0, "fail": 1, "inconclusive": 5}[verdict],
+        "rto_seconds": rto,
+        "rpo_seconds": ledger[1]["rpo_seconds"] if ledger else None,
+        "rpo_transactions": ledger[1]["rpo_transactions"] if ledger else None,
+        "ledger": ledger[0] if ledger else None,
+        "phases": phases,
+        "targets": targets,
+        "checks": checks,
+        "steps": steps,
+        "undo": [
+            {"step": s["id"], "status": "done", "seconds": 0.5, "error": ""}
+            for s in reversed(steps)
+            if failed and s["status"] == "done" and s["phase"] in {"prepare", "fault"}
+        ],
+        "outages": _outages(raw, origin),
+        "policies": counts,
+    }
+
+
+def _reconcile(
+    raw: dict[str, Any], origin: int, fault: float | None
+) -> tuple[dict[str, Any], dict[str, float]] | None:
+    if "ledger" not in raw:
+        return None
+    times = {e["key"]: e["t"] for e in raw["ledger"] if e["kind"] == "acknowledged"}
+    there = set(raw["recovered"]["keys"])
+    doubt = {e["key"] for e in raw["ledger"] if e["kind"] == "unknown"}
+    lost = sorted(times.keys() - there, key=times.__getitem__)
+    until = origin + int((fault or 0) * SECOND)
+    age = round((until - times[lost[0]]) / SECOND, 3) if lost else 0.0
+    return (
+        {
+            "acknowledged": len(times),
+            "recovered": len(times) - len(lost),
+            "lost_keys": lost,
+            "in_doubt_committed": len(doubt & there),
+            "in_doubt_absent": len(doubt - there),
+        },
+        {"rpo_seconds": max(0.0, age), "rpo_transactions": len(lost)},
+    )
+
+
+def _outages(raw: dict[str, Any], origin: int) -> list[dict[str, Any]]:
+    found, last, failures = [], None, 0
+    for entry in raw.get("availability", []):
+        if entry["kind"] == "error":
+            failures += 1
+        elif entry["kind"] == "ok":
+            if last is not None and failures:
+                found.append(
+                    {
+                        "from_seconds": round((last - origin) / SECOND, 3),
+                        "seconds": round((entry["t"] - last) / SECOND, 3),
+                        "failures": failures,
+                    }
+                )
+            last, failures = entry["t"], 0
+    return found
+
+
+REDERIVE = Rederive(findings=rederive_findings, drill=derive)
+
+
+def make_plan(sample: Sample, environment: bytes, drill: bytes) -> dict[str, Any]:
+    """The plan of a sample."""
+    en, zh = sample.title or _TITLES[sample.drill]
+    texts = {"en": en, "zh": zh}
+    return {
+        "schema": "anlan.plan/v1",
+        "run_id": sample.run_id,
+        "created_at": timestamp(sample.started_at - timedelta(seconds=1)),
+        "operator": "operator-1",
+        "trigger": "manual",
+        "tool": {"name": "anlan", "version": "0.1.0"},
+        "drill": {"name": sample.drill, "digest": sha(drill), "title": texts, "purpose": texts},
+        "scenario": {"en": "Site A is lost", "zh": "站点 A 失效"},
+        "impact": "production" if sample.drill == "failover" else "isolated",
+        "environment": {
+            "name": "local",
+            "tier": "VIP",
+            "digest": sha(environment),
+            "deployment_digest": ENVIRONMENT["deployment"]["digest"],
+        },
+        "parameters": {"site": "a"},
+        "targets": sample.targets if sample.drill != "backup" else {},
+        "steps": [
+            {
+                "id": name,
+                "do": name.replace("-", "_"),
+                "with": {},
+                "phase": phase,
+                "timeout_seconds": 60.0,
+                "title": {"en": english, "zh": chinese},
+            }
+            for name, phase, _, english, chinese in _STEPS[sample.drill]
+        ],
+        "policies": {name: sha(text.encode()) for name, text in sorted(POLICIES.items())},
+    }
+
+
+def write_plan(run_dir: Path, sample: Sample) -> None:
+    """What the engine writes before a run starts."""
+    environment, drill = dump(ENVIRONMENT), f"name: {sample.drill}\n".encode()
+    _write(
+        run_dir,
+        {
+            "plan.json": dump(make_plan(sample, environment, drill)),
+            "environment.json": environment,
+            "drill.yaml": drill,
+            **{f"policies/{name}": text.encode() for name, text in POLICIES.items()},
+        },
+    )
+
+
+def write_result(
+    run_dir: Path,
+    sample: Sample,
+    derive: Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]] = derive,
+) -> None:
+    """What the engine writes when a run has ended."""
+    raw = _raw(sample)
+    _write(run_dir, raw)
+    schedule = _schedule(sample)
+    end = max(at + seconds for _, _, at, seconds, status in schedule if status != "not_run")
+    ended_at = sample.started_at + timedelta(seconds=end)
+    rules = {name: text.encode() for name, text in POLICIES.items()}
+    facts = json.loads(raw["raw/facts.json"])
+    findings = rederive_findings(rules, facts, ENVIRONMENT, ended_at)
+    plan = json.loads((run_dir / "plan.json").read_bytes())
+    derived = derive(plan, {**raw_of(raw), "findings": findings})
+    run = {
+        "schema": "anlan.run/v1",
+        "run_id": sample.run_id,
+        "started_at": timestamp(sample.started_at),
+        "ended_at": timestamp(ended_at),
+        "attempts": 1,
+        "verdict": derived["verdict"],
+        "exit_code": derived["exit_code"],
+        "derived": derived,
+    }
+    _write(run_dir, {"run.json": dump(run), "findings.json": dump(findings)})
+
+
+class Clock:
+    """A clock that stands where it was set."""
+
+    def __init__(self, now: datetime) -> None:
+        self.now = now
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+def record(state: Path, sample: Sample, signer: Signer) -> Path:
+    """Make, sign and log a whole run; returns its directory."""
+    run_dir = state / "runs" / sample.run_id
+    clock = Clock(sample.started_at - timedelta(milliseconds=500))
+    store = EvidenceStore(state, signer, clock)
+    write_plan(run_dir, sample)
+    store.record_plan(run_dir)
+    write_result(run_dir, sample)
+    clock.now = sample.started_at + timedelta(minutes=5)
+    store.record_run(run_dir)
+    return run_dir
+
+
+def _write(run_dir: Path, files: dict[str, bytes]) -> None:
+    for name, content in files.items():
+        path = run_dir / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
