@@ -91,7 +91,7 @@ RELATIONS: dict[str, Relation] = {
     "includes": _includes,
     "empty": lambda a, _, __: list(a) or _HOLDS if isinstance(a, (list, str)) else [a],
     "not_empty": _when(lambda a, _, __: isinstance(a, (list, str, dict)) and len(a) > 0),
-    "days_left_at_least": _when(lambda a, e, now: _moment(a) - now >= timedelta(days=_rank(e))),
+    "hours_left_at_least": _when(lambda a, e, now: _moment(a) - now >= timedelta(hours=_rank(e))),
     "age_hours_at_most": _when(lambda a, e, now: now - _moment(a) <= timedelta(hours=_rank(e))),
     "age_days_at_least": _when(lambda a, e, now: now - _moment(a) >= timedelta(days=_rank(e))),
 }

@@ -55,6 +55,17 @@ class Rules:
     baseline: Mapping[str, list[str]]
 
 
+def decode_rules(files: Mapping[str, bytes], *, folder: str = "policies") -> dict[str, str]:
+    """Return a policies folder as text. Raises InputError naming a file that is not UTF-8."""
+    texts: dict[str, str] = {}
+    for name, content in files.items():
+        try:
+            texts[name] = content.decode()
+        except UnicodeDecodeError as error:
+            raise InputError(f"not UTF-8: {error.reason}", file=f"{folder}/{name}") from error
+    return texts
+
+
 def parse_rules(files: Mapping[str, str], *, folder: str = "policies") -> Rules:
     """Return the rules of a policies folder given as relative path → text.
 

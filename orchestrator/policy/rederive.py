@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator.model.fact import parse_facts
 from orchestrator.model.policy import findings_document
 from orchestrator.policy.evaluate import evaluate
-from orchestrator.policy.parameters import Parameters, parse_rules
+from orchestrator.policy.parameters import Parameters, decode_rules, parse_rules
 
 
 def rederive_findings(
@@ -21,7 +21,7 @@ def rederive_findings(
     `environment` the parsed descriptor, `now` the recorded time of evaluation. Raises InputError
     when an input is not valid.
     """
-    parsed = parse_rules({name: content.decode() for name, content in rules.items()})
+    parsed = parse_rules(decode_rules(rules))
     parameters = Parameters(environment, parsed.baseline)
     findings = evaluate(parsed.policies, parse_facts(facts, file="raw/facts.json"), parameters, now)
     return findings_document(findings, now)
