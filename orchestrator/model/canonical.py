@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from typing import Any
 
 import rfc8785
@@ -62,15 +63,26 @@ def strict_loads(content: bytes) -> Any:
 
     Raises StrictJsonError. The depth is limited so that no reader of the data runs out of stack.
     """
+    return _loads(content, int)
+
+
+def _double_beyond_safe(text: str) -> int | float:
+    """RFC 8785 knows doubles only: an integer that none can carry exactly is read as one."""
+    value = int(text)
+    return value if abs(value) < 2**53 else float(value)
+
+
+def _loads(content: bytes, parse_int: Callable[[str], int | float]) -> Any:
     try:
         data = json.loads(
             content.decode("utf-8", "strict"),
             object_pairs_hook=_no_duplicates,
             parse_constant=_no_constant,
+            parse_int=parse_int,
         )
     except StrictJsonError:
         raise
-    except (UnicodeDecodeError, ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, OverflowError) as error:
         raise StrictJsonError(str(error)) from error
     if content.count(b"[") + content.count(b"{") >= _MAXIMUM_DEPTH and _too_deep(data):
         raise StrictJsonError(f"nested deeper than {_MAXIMUM_DEPTH} levels")
@@ -79,7 +91,7 @@ def strict_loads(content: bytes) -> Any:
 
 def canonical_loads(content: bytes) -> Any:
     """Parse JSON that must be in canonical form, byte for byte. Raises StrictJsonError."""
-    data = strict_loads(content)
+    data = _loads(content, _double_beyond_safe)
     try:
         expected = canonical(data)
     except ValueError as error:

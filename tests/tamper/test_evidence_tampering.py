@@ -1,0 +1,676 @@
+"""Every way to tamper with a bundle is refused and named. Numbers: the project's list of cases.
+
+Of that list, these need parts that the format does not have yet and come with them:
+22 (validUntil: control results carry no validity yet), 25 and 26 (checkpoints, witnesses),
+27 (timestamps), 28 (key validity: one trust key, no dates), 29 (clock set back between runs),
+30 and 31 (PDF, XLSX).
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import shutil
+import stat
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import FAILED, SAMPLE, Good, build
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from run_samples import Clock, record, write_plan, write_result
+
+from orchestrator.evidence import EvidenceStore, Expectation, LocalSigner, audit, bundle, dsse
+from orchestrator.evidence import layout as at
+from orchestrator.evidence import log as evidence_log
+from orchestrator.evidence.statement import FILES, PAYLOAD_TYPE, PREDICATES
+from orchestrator.model.canonical import canonical
+
+Thief = Callable[[Callable[[Path], None]], Good]
+MEMBERS = [
+    at.MANIFEST,
+    at.MANIFEST_ENVELOPE,
+    at.PLAN,
+    at.PLAN_STATEMENT,
+    at.RUN,
+    at.RUN_STATEMENT,
+    at.FINDINGS,
+    at.CONTROLS_STATEMENT,
+    at.ENVIRONMENT,
+    at.DRILL,
+    at.FACTS,
+    at.LOG,
+    at.REPORT,
+    "raw/steps.jsonl",
+    "raw/ledger.jsonl",
+    "raw/availability.jsonl",
+    "raw/recovered.json",
+    "policy/tls.yaml",
+    "policy/baseline/superusers.yaml",
+]
+
+
+def codes(good: Good, packed: bytes, **expect: Any) -> set[str]:
+    """The codes of a bundle that must not be VALID."""
+    found = good.check(packed, **expect)
+    assert found.status != "VALID", found.summary
+    assert found.problems
+    return {problem.code for problem in found.problems}
+
+
+def stranger() -> LocalSigner:
+    return LocalSigner(Ed25519PrivateKey.generate())
+
+
+def edit(content: bytes, change: Callable[[Any], Any]) -> bytes:
+    data = json.loads(content)
+    change(data)
+    return json.dumps(data, indent=2, ensure_ascii=False).encode() + b"\n"
+
+
+def edit_file(path: Path, change: Callable[[Any], Any]) -> None:
+    path.write_bytes(edit(path.read_bytes(), change))
+
+
+def test_the_untouched_bundle_is_valid_and_its_summary_is_what_was_measured(good: Good) -> None:
+    found = good.check(good.packed)
+    assert (found.status, found.problems) == ("VALID", ())
+    assert found.summary["verdict"] == "pass"
+    assert found.summary["rto_seconds"] == pytest.approx(5.9)
+    assert found.summary["policies"] == {"pass": 3}
+    assert sorted(good.contents) == sorted(MEMBERS), "a member that no test below flips"
+
+
+def test_the_untouched_bundle_of_a_failed_drill_is_valid_and_says_failed(failed: Good) -> None:
+    found = failed.check(failed.packed)
+    assert (found.status, found.summary["verdict"]) == ("VALID", "fail")
+    assert found.summary["rpo_transactions"] == 4
+
+
+@pytest.mark.parametrize("position", ["first", "middle", "last"])
+@pytest.mark.parametrize("member", MEMBERS)
+def test_case_01_a_flipped_byte(good: Good, member: str, position: str) -> None:
+    content = bytearray(good.contents[member])
+    where = {"first": 0, "middle": len(content) // 2, "last": len(content) - 1}[position]
+    content[where] ^= 1
+    expected = {
+        at.MANIFEST: {"manifest-mismatch"},
+        at.MANIFEST_ENVELOPE: {"bad-signature", "untrusted-signer"},
+    }.get(member, {"digest-mismatch"})
+    assert codes(good, good.pack(**{member: bytes(content)})) & expected
+
+
+def test_case_01_any_byte_of_the_signed_manifest_counts(good: Good) -> None:
+    """The one file that no digest covers: not a byte of it may be free to change."""
+    content = good.contents[at.MANIFEST_ENVELOPE]
+    for where in range(len(content)):
+        changed = bytearray(content)
+        changed[where] ^= 1
+        try:
+            envelope = dsse.parse(bytes(changed))
+            dsse.verify(envelope, bundle.MANIFEST_TYPE, [good.signer.public_key])
+        except (dsse.SignatureError, dsse.UntrustedError):
+            continue
+        pytest.fail(f"byte {where} ({content[where : where + 1]!r}) can be changed")
+
+
+def test_case_02_the_rto_is_edited(failed: Good) -> None:
+    def change(run: Any) -> None:
+        run["derived"]["rto_seconds"] = 1.5
+
+    run = edit(failed.contents[at.RUN], change)
+    assert {"digest-mismatch", "subject-mismatch", "payload-mismatch", "verdict-mismatch"} <= codes(
+        failed, failed.pack(**{at.RUN: run})
+    )
+
+
+def test_case_03_a_failed_policy_is_turned_into_a_pass(failed: Good) -> None:
+    findings = failed.contents[at.FINDINGS].replace(b'"status": "fail"', b'"status": "pass"')
+    assert findings != failed.contents[at.FINDINGS]
+    found = codes(failed, failed.pack(**{at.FINDINGS: findings}))
+    assert {"digest-mismatch", "subject-mismatch", "finding-mismatch"} <= found
+
+
+def test_case_03_a_failed_verdict_is_turned_into_a_pass(failed: Good) -> None:
+    run = failed.contents[at.RUN].replace(b'"verdict": "fail"', b'"verdict": "pass"')
+    assert {"digest-mismatch", "verdict-mismatch"} <= codes(failed, failed.pack(**{at.RUN: run}))
+
+
+@pytest.fixture(scope="module")
+def interleaved(tmp_path_factory: pytest.TempPathFactory, signer: LocalSigner) -> Good:
+    """The good run, with a failed one planned and recorded while it went on."""
+    state = tmp_path_factory.mktemp("interleaved")
+    clock = Clock(SAMPLE.started_at - timedelta(milliseconds=500))
+    store = EvidenceStore(state, signer, clock)
+    outer, inner = (state / "runs" / sample.run_id for sample in (SAMPLE, FAILED))
+    write_plan(outer, SAMPLE)
+    store.record_plan(outer)
+    write_plan(inner, replace(FAILED, started_at=SAMPLE.started_at))
+    store.record_plan(inner)
+    write_result(inner, replace(FAILED, started_at=SAMPLE.started_at))
+    write_result(outer, SAMPLE)
+    clock.now = SAMPLE.started_at + timedelta(minutes=5)
+    store.record_run(inner)
+    store.record_run(outer)
+    packed = store.export(outer, state / "bundle.zip").read_bytes()
+    return Good(bundle.unpack(packed), signer, packed, state)
+
+
+def log_lines(good: Good) -> list[bytes]:
+    return good.contents[at.LOG].splitlines(keepends=True)
+
+
+def relog(line: bytes, signer: LocalSigner, **changes: Any) -> bytes:
+    """A log line with other values, signed validly."""
+    entry = {**json.loads(line)["entry"], **changes}
+    signed = dsse.sign(canonical(entry), evidence_log.ENTRY_TYPE, signer).signatures[0]
+    sig = base64.b64encode(signed.value).decode()
+    return canonical({"entry": entry, "keyid": signed.keyid, "sig": sig}) + b"\n"
+
+
+def test_case_04_a_failed_run_is_deleted_from_the_log(interleaved: Good) -> None:
+    assert interleaved.check(interleaved.packed).status == "VALID"
+    kept = [line for line in log_lines(interleaved) if FAILED.run_id.encode() not in line]
+    assert len(kept) == 3
+    found = codes(interleaved, interleaved.seal({at.LOG: b"".join(kept)}))
+    assert "log-index" in found
+
+
+def test_case_04_a_failed_run_is_deleted_from_disk_and_the_log_rewritten_with_the_stolen_key(
+    interleaved: Good, tmp_path: Path
+) -> None:
+    state = tmp_path / "state"
+    shutil.copytree(interleaved.state, state)
+    shutil.rmtree(state / "runs" / FAILED.run_id)
+    previous, lines = evidence_log.GENESIS, []
+    kept = [line for line in log_lines(interleaved) if FAILED.run_id.encode() not in line]
+    for index, line in enumerate(kept):
+        lines.append(relog(line, interleaved.signer, index=index, previous=previous))
+        previous = evidence_log.parse(lines[-1])[0].digest
+    (state / "evidence/log.jsonl").write_bytes(b"".join(lines))
+    found = audit(state, [interleaved.signer.public_key])
+    assert "log-forked" in {problem.code for problem in found.problems}
+
+
+def test_case_05_the_tail_of_the_log_is_cut(good: Good) -> None:
+    cut = b"".join(log_lines(good)[:-1])
+    assert {"digest-mismatch", "missing-log-entry"} <= codes(good, good.pack(**{at.LOG: cut}))
+    found = good.check(good.seal({at.LOG: cut}))
+    assert (found.status, {p.code for p in found.problems}) == ("INCOMPLETE", {"missing-log-entry"})
+
+
+@pytest.mark.parametrize("place", [0, 1, 3])
+def test_case_06_a_back_dated_run_is_inserted(good: Good, place: int) -> None:
+    lines = log_lines(good)
+    first = evidence_log.parse(lines[0])[0]
+    forged = relog(
+        lines[0], good.signer, run_id="last-quarter", time="2026-09-01T00:00:00.000Z",
+        previous=first.digest, index=min(place, 1),
+    )  # fmt: skip
+    lines.insert(place, forged)
+    found = codes(good, good.seal({at.LOG: b"".join(lines)}))
+    assert found & {"log-index", "log-chain", "log-time"}
+
+
+def test_case_07_log_lines_are_reordered(good: Good) -> None:
+    first, *rest = log_lines(good)
+    assert "log-index" in codes(good, good.seal({at.LOG: b"".join([*rest, first])}))
+
+
+def test_case_08_log_lines_are_renumbered_without_the_key(good: Good) -> None:
+    first, second, third = log_lines(good)
+    renumbered = [first, second, third.replace(b'"index":2', b'"index":3')]
+    assert "log-signature" in codes(good, good.seal({at.LOG: b"".join(renumbered)}))
+
+
+def test_case_08_log_lines_are_renumbered_with_the_stolen_key(good: Good) -> None:
+    first, second, third = log_lines(good)
+    lines = [first, relog(third, good.signer, index=1), relog(second, good.signer, index=2)]
+    assert "log-chain" in codes(good, good.seal({at.LOG: b"".join(lines)}))
+
+
+def test_case_09_everything_is_signed_again_with_a_new_key(good: Good, tmp_path: Path) -> None:
+    forged = build(tmp_path, SAMPLE, stranger())
+    assert forged.check(forged.packed).status == "VALID", "it is a good forgery"
+    found = good.check(forged.packed)
+    assert found.status == "UNTRUSTED"
+    assert {problem.code for problem in found.problems} >= {"untrusted-signer"}
+
+
+@pytest.mark.parametrize("kind", ["plan", "controls", "run"])
+def test_case_09_one_statement_is_signed_again_with_a_new_key(good: Good, kind: str) -> None:
+    signed = good.statement(kind, lambda data: data, stranger())
+    assert codes(good, good.seal({FILES[kind]: signed})) == {"untrusted-signer"}
+
+
+def test_case_10_the_attackers_key_comes_with_the_bundle(good: Good, tmp_path: Path) -> None:
+    attacker = stranger()
+    forged = build(tmp_path, SAMPLE, attacker)
+    packed = forged.seal({"keys/evidence.pub": attacker.public_key_pem().encode()})
+    assert forged.check(packed).status == "VALID", "it is a good forgery"
+    found = good.check(packed)
+    assert found.status == "UNTRUSTED"
+    assert "untrusted-signer" in {problem.code for problem in found.problems}
+
+
+@pytest.mark.parametrize("member", [at.MANIFEST_ENVELOPE, *FILES.values()])
+def test_case_11_a_signature_is_stripped(good: Good, member: str) -> None:
+    data = json.loads(good.contents[member])
+    data["signatures"] = []
+    assert "bad-signature" in codes(good, good.pack(**{member: canonical(data)}))
+
+
+@pytest.mark.parametrize("member", [at.MANIFEST_ENVELOPE, *FILES.values()])
+def test_case_11_a_signed_statement_is_left_out(good: Good, member: str) -> None:
+    assert "missing-statement" in codes(good, good.pack(**{member: None}))
+
+
+@pytest.mark.parametrize("kind", ["controls", "run"])
+def test_case_11_a_statement_that_was_logged_is_left_out_and_the_manifest_signed_again(
+    good: Good, kind: str
+) -> None:
+    found = good.check(good.seal({FILES[kind]: None}))
+    assert found.status == "INCOMPLETE"
+    assert {problem.code for problem in found.problems} == {"missing-statement"}
+
+
+def test_case_11_the_findings_and_their_statement_are_left_out(failed: Good) -> None:
+    packed = failed.seal({at.FINDINGS: None, at.CONTROLS_STATEMENT: None})
+    assert {"missing-statement", "missing-file", "verdict-mismatch"} <= codes(failed, packed)
+
+
+def test_case_12_one_signer_signs_twice_for_a_threshold_of_two(good: Good) -> None:
+    twice = {}
+    for member in (at.MANIFEST_ENVELOPE, *FILES.values()):
+        envelope = dsse.parse(good.contents[member])
+        twice[member] = replace(envelope, signatures=envelope.signatures * 2).to_bytes()
+    found = good.check(good.pack(**twice), threshold=2)
+    assert found.status != "VALID"
+    assert "untrusted-signer" in {problem.code for problem in found.problems}
+
+
+@pytest.mark.parametrize("member", [at.MANIFEST_ENVELOPE, *FILES.values()])
+def test_case_13_the_payload_type_is_changed(good: Good, member: str) -> None:
+    envelope = replace(dsse.parse(good.contents[member]), payload_type="application/json")
+    assert "bad-signature" in codes(good, good.pack(**{member: envelope.to_bytes()}))
+
+
+def test_case_13_another_payload_type_is_signed_for(good: Good) -> None:
+    payload = dsse.parse(good.contents[at.RUN_STATEMENT]).payload
+    signed = dsse.sign(payload, "application/json", good.signer).to_bytes()
+    assert "bad-signature" in codes(good, good.seal({at.RUN_STATEMENT: signed}))
+
+
+def test_case_14_the_predicate_type_is_swapped_and_signed(good: Good) -> None:
+    def change(data: dict[str, Any]) -> None:
+        data["predicateType"] = PREDICATES["controls"]
+
+    packed = good.seal({at.RUN_STATEMENT: good.statement("run", change)})
+    assert {"wrong-predicate", "log-mismatch"} <= codes(good, packed)
+
+
+@pytest.mark.parametrize(
+    ("expect", "code"),
+    [
+        (Expectation(run_id="20270225-failover-next"), "other-run"),
+        (Expectation(not_before=SAMPLE.started_at + timedelta(days=90)), "too-old"),
+    ],
+)
+def test_case_15_last_quarters_bundle_is_shown_again(
+    good: Good, expect: Expectation, code: str
+) -> None:
+    assert codes(good, good.packed, expect=expect) == {code}
+
+
+def test_case_16_another_systems_bundle_is_shown(good: Good) -> None:
+    assert codes(good, good.packed, expect=Expectation(environment="erp-production")) == {
+        "other-environment"
+    }
+
+
+def test_case_16_another_systems_name_is_written_into_the_bundle(good: Good) -> None:
+    other = good.contents[at.ENVIRONMENT].replace(b'"local"', b'"other"')
+    packed = good.seal({at.ENVIRONMENT: other})
+    assert {"subject-mismatch", "plan-mismatch"} <= codes(good, packed)
+
+
+def test_case_17_a_file_is_renamed_with_its_digest_kept(good: Good) -> None:
+    content = good.contents["raw/recovered.json"]
+    packed = good.seal({"raw/recovered.json": None, "raw/renamed.json": content})
+    assert {"missing-file", "unbound-file"} <= codes(good, packed)
+
+
+def test_case_17_two_subjects_exchange_their_names(good: Good) -> None:
+    first, second = "raw/ledger.jsonl", "raw/availability.jsonl"
+    swapped = {first: good.contents[second], second: good.contents[first]}
+    assert "subject-mismatch" in codes(good, good.seal({**swapped}))
+
+
+@pytest.mark.parametrize("member", [at.PLAN, at.RUN, at.FINDINGS, at.FACTS])
+def test_case_18_a_key_is_given_twice(good: Good, member: str) -> None:
+    doubled = good.contents[member].replace(b'{\n  "schema"', b'{\n  "schema": "",\n  "schema"', 1)
+    assert doubled != good.contents[member]
+    assert "not-strict-json" in codes(good, good.seal({member: doubled}))
+
+
+def test_case_18_a_key_is_given_twice_in_a_signed_statement(good: Good) -> None:
+    payload = dsse.parse(good.contents[at.RUN_STATEMENT]).payload
+    doubled = payload.replace(b'"predicateType"', b'"predicateType":"","predicateType"')
+    signed = dsse.sign(doubled, PAYLOAD_TYPE, good.signer).to_bytes()
+    assert "not-strict-json" in codes(good, good.seal({at.RUN_STATEMENT: signed}))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"exit_code":0', b'"exit_code":0.0'),
+        (b'"attempts":1', b'"attempts":1e0'),
+        (b'"verdict":"pass"', b'"verdict":"p\\u0061ss"'),
+        (b'"predicateType":', b'"predicateType": '),
+    ],
+    ids=["number-0.0", "number-1e0", "escaped-letter", "space"],
+)
+def test_case_19_a_signed_statement_is_not_canonical(good: Good, old: bytes, new: bytes) -> None:
+    payload = dsse.parse(good.contents[at.RUN_STATEMENT]).payload
+    assert old in payload
+    signed = dsse.sign(payload.replace(old, new), PAYLOAD_TYPE, good.signer).to_bytes()
+    assert "not-strict-json" in codes(good, good.seal({at.RUN_STATEMENT: signed}))
+
+
+def weaker_policy(good: Good) -> bytes:
+    text = good.contents["policy/tls.yaml"]
+    weak = text.replace(b"parameters: {days: 184}", b"parameters: {days: 1}")
+    assert weak != text
+    return weak
+
+
+def test_case_20_a_threshold_is_weakened_and_the_result_kept(good: Good) -> None:
+    packed = good.pack(**{"policy/tls.yaml": weaker_policy(good)})
+    assert {"digest-mismatch", "subject-mismatch", "plan-mismatch"} <= codes(good, packed)
+    packed = good.seal({"policy/tls.yaml": weaker_policy(good)})
+    assert {"subject-mismatch", "plan-mismatch", "finding-mismatch"} <= codes(good, packed)
+
+
+def test_case_20_a_target_is_weakened_and_the_verdict_kept(failed: Good) -> None:
+    plan = failed.contents[at.PLAN].replace(b'"rpo_transactions": 0.0', b'"rpo_transactions": 9.0')
+    assert plan != failed.contents[at.PLAN]
+    found = codes(failed, failed.seal({at.PLAN: plan}))
+    assert {"plan-mismatch", "subject-mismatch", "payload-mismatch", "verdict-mismatch"} <= found
+
+
+def test_case_21_a_policy_of_another_version_is_put_in_after_the_plan_was_logged(
+    thief: Thief,
+) -> None:
+    def swap(run_dir: Path) -> None:
+        rules = run_dir / "policies/tls.yaml"
+        rules.write_text(rules.read_text().replace("critical", "low"))
+
+    with pytest.raises(Exception, match="not what the plan was made of"):
+        thief(swap)
+
+
+def test_case_23_the_plan_is_logged_after_the_run_began(
+    tmp_path: Path, signer: LocalSigner
+) -> None:
+    clock = Clock(SAMPLE.started_at + timedelta(seconds=10))
+    store = EvidenceStore(tmp_path, signer, clock)
+    run_dir = tmp_path / "runs" / SAMPLE.run_id
+    write_plan(run_dir, SAMPLE)
+    write_result(run_dir, SAMPLE)
+    store.record_plan(run_dir)
+    clock.now = SAMPLE.started_at + timedelta(minutes=5)
+    store.record_run(run_dir)
+    packed = store.export(run_dir, tmp_path / "bundle.zip").read_bytes()
+    late = Good(bundle.unpack(packed), signer, packed, tmp_path)
+    assert codes(late, packed) == {"plan-after-run"}
+
+
+def test_case_23_the_plan_follows_the_run_in_the_log(good: Good) -> None:
+    plan, controls, run = log_lines(good)
+    lines: list[bytes] = []
+    previous = evidence_log.GENESIS
+    for index, line in enumerate((controls, run, plan)):
+        late = json.loads(run)["entry"]["time"]
+        lines.append(relog(line, good.signer, index=index, previous=previous, time=late))
+        previous = evidence_log.parse(lines[-1])[0].digest
+    assert "plan-after-run" in codes(good, good.seal({at.LOG: b"".join(lines)}))
+
+
+def test_case_24_the_log_comes_from_a_fork(good: Good, tmp_path: Path) -> None:
+    """The same run, logged in another log: the statements name the entry of the first."""
+    record(tmp_path, replace(FAILED, run_id="before", started_at=SAMPLE.started_at), good.signer)
+    shutil.copytree(good.state / "runs" / SAMPLE.run_id, tmp_path / "runs" / SAMPLE.run_id)
+    clock = Clock(SAMPLE.started_at + timedelta(minutes=6))
+    fork = tmp_path / "runs" / SAMPLE.run_id
+    EvidenceStore(tmp_path, good.signer, clock).record_plan(fork)
+    EvidenceStore(tmp_path, good.signer, clock).record_run(fork)
+    packed = good.seal({at.LOG: (fork / "log.jsonl").read_bytes()})
+    assert {"plan-mismatch", "log-mismatch"} <= codes(good, packed)
+
+
+def raw_zip(
+    good: Good, name: str, mode: int = stat.S_IFREG | 0o644, content: bytes = b"x"
+) -> bytes:
+    buffer = io.BytesIO(good.packed)
+    with zipfile.ZipFile(buffer, "a") as archive:
+        info = zipfile.ZipInfo("placeholder")
+        info.filename = name
+        info.external_attr = mode << 16
+        archive.writestr(info, content)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../evil",
+        "raw/../../evil",
+        "/etc/passwd",
+        "raw/./x",
+        "raw//x",
+        "C:evil",
+        "raw\\evil",
+        "raw/",
+        "raw/\x1b[2Jx",
+        "raw/x\u202etxt",
+    ],
+)
+def test_case_32_a_member_name_leads_out_of_the_bundle(good: Good, name: str) -> None:
+    assert codes(good, raw_zip(good, name)) == {"unsafe-path"}
+
+
+@pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR, stat.S_IFDIR])
+def test_case_32_a_member_is_a_link_or_special_file(good: Good, kind: int) -> None:
+    packed = raw_zip(good, "raw/link", kind | 0o777, b"/etc/shadow")
+    assert codes(good, packed) == {"not-a-file"}
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "raw/more.jsonl", "policy/more.yaml", "report.pdf"])
+def test_case_33_an_unsigned_file_is_added(good: Good, name: str) -> None:
+    assert "extra-file" in codes(good, good.pack(**{name: b"{}"}))
+
+
+def test_case_33_a_member_is_there_twice(good: Good) -> None:
+    with pytest.warns(UserWarning, match="Duplicate name"):
+        packed = raw_zip(good, at.RUN)
+    assert codes(good, packed) == {"duplicate-member"}
+
+
+@pytest.mark.parametrize("where", ["before", "behind", "comment"])
+def test_case_33_data_is_hidden_outside_of_the_members(good: Good, where: str) -> None:
+    packed = {"before": b"#!/bin/sh\n" + good.packed, "behind": good.packed + b"\n"}.get(where)
+    if packed is None:
+        buffer = io.BytesIO(good.packed)
+        with zipfile.ZipFile(buffer, "a") as archive:
+            archive.comment = b"all good"
+        packed = buffer.getvalue()
+    assert codes(good, packed) <= {"hidden-data", "damaged-archive"}
+
+
+def test_case_34_an_unknown_is_turned_into_not_applicable(
+    tmp_path: Path, signer: LocalSigner
+) -> None:
+    def change(run_dir: Path) -> None:
+        path = run_dir / "findings.json"
+        path.write_bytes(path.read_bytes().replace(b'"unknown"', b'"not_applicable"'))
+
+    forged = build(tmp_path, replace(SAMPLE, unreachable=True), signer, change)
+    assert "finding-mismatch" in codes(forged, forged.packed)
+
+
+def test_case_35_the_population_is_narrowed(thief: Thief) -> None:
+    """The facts of the endpoint that fails are left out before signing."""
+
+    def change(run_dir: Path) -> None:
+        def drop(facts: Any) -> None:
+            facts["facts"] = [f for f in facts["facts"] if f["subject"] != "common/front-door"]
+
+        edit_file(run_dir / "raw/facts.json", drop)
+
+        def narrow(findings: Any) -> None:
+            for finding in findings["findings"]:
+                gone = "common/front-door"
+                kept = [o for o in finding["observations"] if o["subject"] != gone]
+                finding["observations"] = kept
+                finding["evidence"] = [o["fact"] for o in kept]
+                finding["population_size"] = finding["observed"] = len(kept)
+                finding["status"], finding["reason"] = "pass", ""
+
+        edit_file(run_dir / "findings.json", narrow)
+
+    forged = thief(change)
+    assert "finding-mismatch" in codes(forged, forged.packed)
+
+
+def test_case_36_a_member_unpacks_to_much_more_than_it_is(good: Good) -> None:
+    packed = good.pack(**{"raw/ledger.jsonl": b"\0" * (300 * 2**20)})
+    assert codes(good, packed) == {"zip-bomb"}
+
+
+def test_case_36_a_member_declares_less_than_it_unpacks_to(good: Good) -> None:
+    packed = bytearray(good.pack(**{"raw/x": b"\0" * 2**21}))
+    size = (2**21).to_bytes(4, "little")
+    assert packed.count(size) == 2
+    lied = bytes(packed).replace(size, (10).to_bytes(4, "little"))
+    assert codes(good, lied) & {"damaged-archive", "zip-bomb"}
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        bundle.Limits(files=5),
+        bundle.Limits(total_bytes=1000),
+        bundle.Limits(file_bytes=1000),
+        bundle.Limits(archive_bytes=1000),
+    ],
+)
+def test_case_36_too_many_or_too_large_members(good: Good, limits: bundle.Limits) -> None:
+    with pytest.raises(bundle.PackageError) as caught:
+        bundle.unpack(good.packed, limits)
+    assert caught.value.code == "zip-bomb"
+
+
+def test_case_37_a_statement_is_put_in_the_role_of_another(good: Good) -> None:
+    packed = good.seal({at.RUN_STATEMENT: good.contents[at.PLAN_STATEMENT]})
+    assert {"wrong-predicate", "wrong-subject"} <= codes(good, packed)
+
+
+def test_case_37_a_signature_made_for_the_log_is_put_on_a_statement(good: Good) -> None:
+    line = json.loads(log_lines(good)[-1])
+    envelope = dsse.Envelope(
+        canonical(line["entry"]),
+        PAYLOAD_TYPE,
+        (dsse.Signature(line["keyid"], base64.b64decode(line["sig"])),),
+    )
+    assert "bad-signature" in codes(good, good.seal({at.RUN_STATEMENT: envelope.to_bytes()}))
+
+
+def better_verdict(run: Any) -> None:
+    run["verdict"], run["exit_code"] = "pass", 0
+    run["derived"] |= {"verdict": "pass", "exit_code": 0, "reasons": []}
+
+
+def better_rpo(run: Any) -> None:
+    run["derived"] |= {"rpo_transactions": 0, "rpo_seconds": 0.0}
+    run["derived"]["ledger"]["lost_keys"] = []
+
+
+def better_counts(run: Any) -> None:
+    run["derived"]["policies"] = {"pass": 3, "fail": 0, "unknown": 0, "not_applicable": 0}
+
+
+@pytest.mark.parametrize("change", [better_verdict, better_rpo, better_counts])
+def test_case_38_a_better_conclusion_is_signed_with_the_stolen_key(
+    thief: Thief, change: Callable[[Any], None]
+) -> None:
+    forged = thief(lambda run_dir: edit_file(run_dir / "run.json", change))
+    found = forged.check(forged.packed)
+    assert (found.status, {p.code for p in found.problems}) == ("INVALID", {"verdict-mismatch"})
+    assert found.summary["verdict"] == "fail", "the summary is derived again, not believed"
+
+
+def test_case_38_a_better_finding_is_signed_with_the_stolen_key(thief: Thief) -> None:
+    def change(findings: Any) -> None:
+        for finding in findings["findings"]:
+            finding["status"], finding["reason"] = "pass", ""
+
+    forged = thief(lambda run_dir: edit_file(run_dir / "findings.json", change))
+    assert "finding-mismatch" in codes(forged, forged.packed)
+
+
+@pytest.mark.parametrize("content", [b"[]", b"7", b'"x"', b"{}", b"null", b"[" * 60 + b"]" * 60])
+@pytest.mark.parametrize("member", [at.PLAN, at.RUN, at.FINDINGS, at.ENVIRONMENT, at.FACTS])
+def test_nonsense_with_a_valid_signature_is_named_not_crashed_on(
+    good: Good, member: str, content: bytes
+) -> None:
+    assert codes(good, good.seal({member: content}))
+
+
+@pytest.mark.parametrize("kind", ["plan", "controls", "run"])
+@pytest.mark.parametrize("value", [[], "x", None, 7])
+def test_a_statement_about_nonsense_is_named_not_crashed_on(
+    good: Good, kind: str, value: Any
+) -> None:
+    def change(data: dict[str, Any]) -> None:
+        data["predicate"] = {"runId": SAMPLE.run_id, kind: value, "results": value}
+
+    assert "payload-mismatch" in codes(good, good.seal({FILES[kind]: good.statement(kind, change)}))
+
+
+@settings(max_examples=300, deadline=None)
+@given(where=st.floats(0, 1, exclude_max=True), value=st.integers(1, 255))
+def test_no_edit_of_one_byte_of_the_archive_gives_another_summary(
+    good: Good, where: float, value: int
+) -> None:
+    packed = bytearray(good.packed)
+    packed[int(where * len(packed))] ^= value
+    found = good.check(bytes(packed))
+    if found.status == "VALID":
+        assert found.summary == good.check(good.packed).summary
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    where=st.floats(0, 1, exclude_max=True),
+    length=st.integers(0, 40),
+    instead=st.binary(max_size=40),
+)
+def test_no_edit_of_a_few_bytes_of_the_archive_gives_another_summary(
+    good: Good, where: float, length: int, instead: bytes
+) -> None:
+    start = int(where * len(good.packed))
+    found = good.check(good.packed[:start] + instead + good.packed[start + length :])
+    if found.status == "VALID":
+        assert found.summary == good.check(good.packed).summary
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", b"x" * 100, b"PK\x05\x06" + b"\0" * 18])
+def test_what_is_no_bundle_is_named(good: Good, content: bytes) -> None:
+    assert codes(good, content)
