@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -174,18 +175,14 @@ class TransitSigner:
 
     @property
     def key_id(self) -> str:
-        """Name and version of the key that signs now, e.g. `transit:evidence:1`."""
-        return f"transit:{self.key}:{self._read()['latest_version']}"
+        """The id of the key that signs now: `sha256:` and the sha256 of its public key (DER)."""
+        der = self._public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        return f"sha256:{hashlib.sha256(der).hexdigest()}"
 
     def public_key_pem(self) -> str:
         """The public key of the newest version (PEM, SubjectPublicKeyInfo)."""
-        data = self._read()
-        raw = base64.b64decode(data["keys"][str(data["latest_version"])]["public_key"])
-        return (
-            Ed25519PublicKey.from_public_bytes(raw)
-            .public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-            .decode()
-        )
+        pem = self._public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        return pem.decode()
 
     def sign(self, message: bytes) -> bytes:
         """The 64 bytes of the Ed25519 signature (RFC 8032) of `message`."""
@@ -200,7 +197,7 @@ class TransitSigner:
         )
         return base64.b64decode(str(answer["data"]["signature"]).rsplit(":", 1)[1])
 
-    def _read(self) -> dict[str, Any]:
+    def _public_key(self) -> Ed25519PublicKey:
         settings = self._secrets.settings
         answer = self._secrets.ask(
             f"read the key {self.key}",
@@ -208,4 +205,6 @@ class TransitSigner:
                 name=self.key, mount_point=settings.transit_mount
             ),
         )
-        return dict(answer["data"])
+        data = answer["data"]
+        raw = base64.b64decode(data["keys"][str(data["latest_version"])]["public_key"])
+        return Ed25519PublicKey.from_public_bytes(raw)

@@ -1,0 +1,1 @@
+"""Runs of drills: their directories, their durable execution, their verdicts."""

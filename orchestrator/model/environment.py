@@ -40,11 +40,16 @@ class DatabaseSettings:
     data_directory: Path
     config_file: Path
     socket_directory: Path
-    log_file: Path
+    log_directory: Path
     certificate_file: Path
     key_file: Path
     passfile: Path
     synchronous: bool
+
+    @property
+    def logs(self) -> str:
+        """The shell pattern of the server's daily logs."""
+        return f"{self.log_directory}/postgresql-*.log"
 
 
 @dataclass(frozen=True)

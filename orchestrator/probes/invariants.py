@@ -19,6 +19,16 @@ from orchestrator.drivers.postgresql_connection import Connection
 from orchestrator.model.errors import InfrastructureError
 
 _SHOWN_ROWS = 20
+_RECORDS = (
+    "party_party",
+    "product_product",
+    "sale_sale",
+    "purchase_purchase",
+    "account_move",
+    "account_invoice",
+    "project_work",
+    "timesheet_line",
+)
 
 
 @dataclass(frozen=True)
@@ -139,6 +149,38 @@ def row_counts(connection: Connection) -> RowCounts:
         ) from error
     text = json.dumps(counts, sort_keys=True, separators=(",", ":"))
     return RowCounts(counts, hashlib.sha256(text.encode()).hexdigest())
+
+
+def compare_rows(production: Connection, twin: Connection, until: str) -> dict[str, Any]:
+    """Compare the business records of production with those of a twin recovered up to `until`.
+
+    A record that production has since before `until` (ISO 8601) must be in the twin; the twin may
+    hold none that was made after it. Tryton stamps a record when its transaction begins, so the
+    last seconds before `until` are left out. A record that production deleted meanwhile is not
+    looked for. Returns {until, expected, missing: ["table,id"], later: ["table,id"]}.
+    Raises InfrastructureError.
+    """
+    expected, missing, later = 0, [], []
+    try:
+        for table in _RECORDS:
+            name = sql.Identifier(table)
+            before = sql.SQL(
+                "SELECT id FROM {} WHERE create_date <"
+                " %s::timestamptz AT TIME ZONE 'UTC' - interval '30 s'"
+            ).format(name)
+            after = sql.SQL(
+                "SELECT id FROM {} WHERE create_date > %s::timestamptz AT TIME ZONE 'UTC'"
+            ).format(name)
+            known = {row[0] for row in production.execute(before, (until,))}
+            there = {row[0] for row in twin.execute(sql.SQL("SELECT id FROM {}").format(name))}
+            expected += len(known)
+            missing += [f"{table},{id_}" for id_ in sorted(known - there)]
+            later += [f"{table},{row[0]}" for row in twin.execute(after, (until,))]
+    except psycopg.Error as error:
+        raise InfrastructureError(
+            f"the records cannot be compared: {error}", "are both the ERP's databases?"
+        ) from error
+    return {"until": until, "expected": expected, "missing": missing, "later": later}
 
 
 def _check(connection: Connection, invariant: Invariant) -> InvariantResult:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -87,7 +87,11 @@ def read_journal(path: Path) -> Journal:
         raise InfrastructureError(
             f"no journal at {file}: {error.strerror}", "was the probe started? read its log"
         ) from error
-    entries = [entry for line in lines if (entry := _parsed(line)) is not None]
+    return journal_of([entry for line in lines if (entry := _parsed(line)) is not None], str(file))
+
+
+def journal_of(entries: Sequence[Mapping[str, Any]], file: str) -> Journal:
+    """The journal of these parsed lines. Raises InfrastructureError as `read_journal` does."""
     headers = [entry for entry in entries if entry["kind"] == "header"]
     if not entries or entries[0]["kind"] != "header" or entries[0].get("schema") != _SCHEMA:
         raise InfrastructureError(f"{file} is no journal: it has no header", "run the drill again")

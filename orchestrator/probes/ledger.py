@@ -11,6 +11,7 @@ acknowledged write at the moment of the fault; 0 when none is lost.
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,19 +99,35 @@ def cleanup(connection: Connection, run_id: str) -> int:
     return connection.execute("DELETE FROM anlan.ledger WHERE run = %s", (run_id,)).rowcount
 
 
-def reconcile(connection: Connection, journal: Journal, fault_ns: int | None) -> Reconciliation:
-    """Compare a journal with the surviving table.
+def recovered_keys(connection: Connection, run_id: str) -> list[str]:
+    """The keys of a run that the database behind `connection` holds. Raises psycopg.Error."""
+    rows = connection.execute(
+        "SELECT key FROM anlan.ledger WHERE run = %s ORDER BY key", (run_id,)
+    ).fetchall()
+    return [str(key) for (key,) in rows]
+
+
+def reconcile(
+    journal: Journal,
+    recovered: Collection[str],
+    fault_ns: int | None,
+    *,
+    until_ns: int | None = None,
+) -> Reconciliation:
+    """Compare a journal with the keys that were found in the recovered database. Pure.
 
     `fault_ns` is the monotonic time of the fault; without one the last entry's time is taken.
-    Raises psycopg.Error, and InfrastructureError for a journal without an acknowledged write.
+    With `until_ns` (a point-in-time target) a write counts as acknowledged only up to then, and
+    one that was sent later counts not at all. Raises InfrastructureError for a journal without
+    an acknowledged write.
     """
     sent: dict[str, int] = {}
     acknowledged: dict[str, int] = {}
     refused = set()
     for entry in journal.entries:
-        if entry["kind"] == "sent":
+        if entry["kind"] == "sent" and (until_ns is None or entry["t"] <= until_ns):
             sent[entry["key"]] = entry["t"]
-        elif entry["kind"] == "acknowledged":
+        elif entry["kind"] == "acknowledged" and (until_ns is None or entry["t"] <= until_ns):
             acknowledged[entry["key"]] = entry["t"]
         elif entry["kind"] == "refused":
             refused.add(entry["key"])
@@ -119,10 +136,7 @@ def reconcile(connection: Connection, journal: Journal, fault_ns: int | None) ->
             "the ledger has no acknowledged write: it proves nothing about loss",
             "see in its journal and log why no write succeeded",
         )
-    rows = connection.execute(
-        "SELECT key FROM anlan.ledger WHERE run = %s", (journal.header["run"],)
-    ).fetchall()
-    there = {str(key) for (key,) in rows}
+    there = set(recovered)
     lost = sorted(acknowledged.keys() - there, key=acknowledged.__getitem__)
     doubtful = sorted(sent.keys() - acknowledged.keys() - refused, key=sent.__getitem__)
     fault = fault_ns if fault_ns is not None else int(journal.entries[-1]["t"])
@@ -137,11 +151,18 @@ def reconcile(connection: Connection, journal: Journal, fault_ns: int | None) ->
     )
 
 
+def sent_after(journal: Journal, t_ns: int) -> frozenset[str]:
+    """The keys whose write was begun after `t_ns`."""
+    return frozenset(
+        str(entry["key"])
+        for entry in journal.entries
+        if entry["kind"] == "sent" and entry["t"] > t_ns
+    )
+
+
 def first_acknowledged_after(journal: Journal, t_ns: int) -> int | None:
     """When the first write that was sent after `t_ns` was acknowledged; None if none was."""
-    sent = {
-        entry["key"] for entry in journal.entries if entry["kind"] == "sent" and entry["t"] > t_ns
-    }
+    sent = sent_after(journal, t_ns)
     times = [
         int(entry["t"])
         for entry in journal.entries

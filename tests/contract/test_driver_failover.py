@@ -189,7 +189,9 @@ def test_failover_loses_nothing_and_failback_rejoins_the_old_primary(
     # Judged in the system that survived.
     journal = read_journal(probes / "ledger")
     with connect_read_write(environment, secrets.database_login()) as connection:
-        result = ledger.reconcile(connection, journal, fault.began_ns)
+        result = ledger.reconcile(
+            journal, ledger.recovered_keys(connection, RUN), fault.began_ns
+        )
     assert result.acknowledged == result.recovered > 100
     assert (result.lost, result.rpo_transactions, result.rpo_seconds) == ((), 0, 0.0)
     first_write = ledger.first_acknowledged_after(journal, fault.ended_ns)
@@ -227,7 +229,9 @@ def test_the_ledger_lists_by_key_what_was_acknowledged_and_is_gone(
             ([entry["key"] for entry in doomed],),
         )
         fault = int(doomed[0]["t"]) + 250_000_000
-        result = ledger.reconcile(connection, journal, fault)
+        result = ledger.reconcile(
+            journal, ledger.recovered_keys(connection, "contract-lost"), fault
+        )
         assert set(result.lost) == {entry["key"] for entry in doomed}
         assert result.rpo_transactions == 5
         assert result.rpo_seconds == pytest.approx(0.25)

@@ -33,7 +33,7 @@ def test_a_signature_verifies_with_the_environments_public_key_alone(
 ) -> None:
     signer = TransitSigner(secrets)
     assert signer.public_key_pem() == environment.evidence_public_key.read_text()
-    assert signer.key_id.startswith("transit:evidence:")
+    assert signer.key_id.startswith("sha256:")
     key = load_pem_public_key(environment.evidence_public_key.read_bytes())
     assert isinstance(key, Ed25519PublicKey)
     signature = signer.sign(b"evidence")

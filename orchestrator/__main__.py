@@ -1,0 +1,5 @@
+"""`python -m orchestrator` is `anlan`."""
+
+from orchestrator.cli import main
+
+main()

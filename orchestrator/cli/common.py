@@ -1,0 +1,139 @@
+"""What every command shares: where state is, how things are printed, how errors end."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from orchestrator.model.errors import AnlanError, InputError
+from stacks import places
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from orchestrator.model.environment import Environment
+
+F = TypeVar("F", bound=Callable[..., Any])
+VERDICT_STYLES = {
+    "pass": "bold green",
+    "fail": "bold red",
+    "inconclusive": "bold yellow",
+    "unknown": "bold yellow",
+    "not_applicable": "dim",
+}
+
+
+def json_option(function: F) -> F:
+    """Add `--json`: the result as one JSON document on standard output."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(
+        function
+    )
+
+
+def state_directory() -> Path:
+    """Return the state directory that this command works with."""
+    return places.state_directory()
+
+
+def emit(data: Any) -> None:
+    """Print a JSON document on standard output."""
+    click.echo(json.dumps(data, indent=2, ensure_ascii=False, default=str))
+
+
+def console() -> Console:
+    """Return the console for people: standard output, colours on a terminal only."""
+    from rich.console import Console  # noqa: PLC0415
+
+    width = None if sys.stdout.isatty() else 120
+    return Console(highlight=False, soft_wrap=True, width=width)
+
+
+def progress_console() -> Console:
+    """Return the console for progress: standard error."""
+    from rich.console import Console  # noqa: PLC0415
+
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def verdict_text(verdict: str | None) -> str:
+    """Return a verdict with its sign and style, as rich markup."""
+    signs = {"pass": "✔", "fail": "✘", "inconclusive": "?", "unknown": "?"}
+    if verdict is None:
+        return "–"
+    style = VERDICT_STYLES.get(verdict, "")
+    return f"[{style}]{signs.get(verdict, '·')} {verdict.replace('_', ' ')}[/]"
+
+
+def environment_names() -> list[str]:
+    """Return the names of the environments that this state directory knows."""
+    folder = state_directory() / "env"
+    if not folder.is_dir():
+        return []
+    return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def descriptor_path(name: str) -> Path:
+    """Return where the descriptor of an environment is. Raises InputError when it is unknown."""
+    path = places.environment_link(state_directory(), name) / "environment.json"
+    if "/" in name or not path.exists():
+        known = ", ".join(environment_names()) or "none"
+        raise InputError(
+            f"there is no environment {name!r} (known: {known})",
+            f"provision it: `anlan up {name}`",
+            file=str(path),
+        )
+    return path
+
+
+def find_environment(name: str) -> Environment:
+    """Return the environment of this name. Raises InputError."""
+    from orchestrator.model.environment import load_environment  # noqa: PLC0415
+
+    return load_environment(descriptor_path(name))
+
+
+def data_folder(name: str) -> Path:
+    """Return the folder `drills` or `policies`: of the checkout, or packaged."""
+    beside = Path(__file__).resolve().parents[2] / name
+    packaged = Path(__file__).resolve().parents[1] / "_data" / name
+    for folder in (beside, packaged):
+        if folder.is_dir():
+            return folder
+    raise InputError(f"there is no folder {name}", "name one by its option", file=str(beside))
+
+
+def read_folder(folder: Path) -> dict[str, bytes]:
+    """Return relative path → content of the YAML files below a folder. Raises InputError."""
+    if not folder.is_dir():
+        raise InputError("there is no such folder", "name another one", file=str(folder))
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*.y*ml"))
+    }
+
+
+def complete_environment(_ctx: click.Context, _param: click.Parameter, text: str) -> list[str]:
+    """Complete the name of an environment in the shell."""
+    return [name for name in environment_names() if name.startswith(text)]
+
+
+def complete_run(_ctx: click.Context, _param: click.Parameter, text: str) -> list[str]:
+    """Complete the id of a run in the shell."""
+    folder = state_directory() / "runs"
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    return [name for name in names if name.startswith(text)]
+
+
+def fail(error: AnlanError) -> int:
+    """Print an error as a person wants it and return the exit code."""
+    red, reset = ("\x1b[1;31m", "\x1b[0m") if sys.stderr.isatty() else ("", "")
+    if os.environ.get("NO_COLOR"):
+        red = reset = ""
+    click.echo(f"{red}error:{reset} {error}", err=True)
+    return error.exit_code

@@ -1,0 +1,439 @@
+"""`anlan drill`: list, show, plan, run, resume, abort, status, history."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import json
+import signal
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from orchestrator.cli import common
+from orchestrator.model.errors import InputError, Refused
+
+if TYPE_CHECKING:
+    from orchestrator.engine.runs import Run
+    from orchestrator.model.drill import Drill
+
+
+def _complete_drill(_ctx: click.Context, _param: click.Parameter, text: str) -> list[str]:
+    return [p.stem for p in sorted(common.data_folder("drills").glob(f"{text}*.yaml"))]
+
+
+_DRILL = click.argument("name", metavar="DRILL", shell_complete=_complete_drill)
+_ENVIRONMENT = click.argument(
+    "environment", metavar="ENV", shell_complete=common.complete_environment
+)
+_RUN = click.argument("run_id", metavar="RUN", shell_complete=common.complete_run)
+_DRILLS = click.option(
+    "--drills",
+    "folder",
+    type=click.Path(path_type=Path),
+    help="Folder of drills.  [default: drills]",
+)
+_SET = click.option(
+    "-p",
+    "--parameter",
+    "parameters",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Choose a parameter of the drill; may be repeated.",
+)
+_POLICIES = click.option(
+    "--policies",
+    "policy_folder",
+    type=click.Path(path_type=Path),
+    help="Folder of policies.  [default: policies]",
+)
+
+
+@click.group()
+def drill() -> None:
+    """Plan, run and follow drills.
+
+    \b
+    Examples:
+      anlan drill plan failover local
+      anlan drill run restore local -p target=random -p repository=1
+      anlan drill resume failover-20261124t201500-ab12
+    """
+
+
+@drill.command("list")
+@_DRILLS
+@common.json_option
+def list_(folder: Path | None, as_json: bool) -> None:
+    """List the drills."""
+    found = [_load(path) for path in sorted(_folder(folder).glob("*.yaml"))]
+    if as_json:
+        common.emit([_summary(one) for one in found])
+        return
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table("drill", "impact", "steps", "purpose", box=None, pad_edge=False)
+    for one in found:
+        table.add_row(one.name, one.impact, str(len(one.steps)), one.purpose["en"])
+    common.console().print(table, soft_wrap=False)
+
+
+@drill.command()
+@_DRILL
+@_DRILLS
+@common.json_option
+def show(name: str, folder: Path | None, as_json: bool) -> None:
+    """Show a drill: purpose, parameters, targets and steps."""
+    found = find_drill(name, folder)
+    if as_json:
+        common.emit({**_summary(found), "steps": [vars(step) for step in found.steps]})
+        return
+    out = common.console()
+    out.print(f"[bold]{found.title['en']}[/] · {found.title['zh']}")
+    out.print(f"{found.purpose['en']}\n{found.purpose['zh']}\n")
+    out.print(f"scenario   {found.scenario['en']}\nimpact     {found.impact}")
+    out.print("targets    " + (", ".join(found.targets) or "none"))
+    for parameter in found.parameters:
+        out.print(f"parameter  {parameter.name} = {parameter.default}: {parameter.help}")
+    for number, step in enumerate(found.steps, start=1):
+        out.print(f"{number:3}. {step.phase:9} {step.id:22} {step.title['en']}")
+
+
+@drill.command()
+@_DRILL
+@_ENVIRONMENT
+@_SET
+@_DRILLS
+@_POLICIES
+@common.json_option
+def plan(
+    *,
+    name: str,
+    environment: str,
+    parameters: tuple[str, ...],
+    folder: Path | None,
+    policy_folder: Path | None,
+    as_json: bool,
+) -> None:
+    """Print what a run would do: steps, targets, impact. Nothing is touched or written."""
+    made = make_plan(name, environment, parameters, folder, policy_folder).document
+    if as_json:
+        common.emit(made)
+        return
+    out = common.console()
+    out.print(
+        f"[bold]{made['drill']['title']['en']}[/] on {environment} "
+        f"(tier {made['environment']['tier']}), impact: {made['impact']}"
+    )
+    for key, value in made["targets"].items():
+        out.print(f"target     {key} ≤ {value:g}")
+    for key, value in made["parameters"].items():
+        out.print(f"parameter  {key} = {value}")
+    for number, step in enumerate(made["steps"], start=1):
+        out.print(
+            f"{number:3}. {step['phase']:9} {step['title']['en']}"
+            f"  [dim]{step['do']}, at most {step['timeout_seconds']:g} s[/]"
+        )
+    out.print(f"policies   {len(made['policies'])} files, judged after the last step")
+
+
+@drill.command()
+@_DRILL
+@_ENVIRONMENT
+@_SET
+@_DRILLS
+@_POLICIES
+@click.option("--dry-run", is_flag=True, help="Print the plan, like `anlan drill plan`.")
+@common.json_option
+@click.pass_context
+def run(
+    ctx: click.Context,
+    *,
+    name: str,
+    environment: str,
+    parameters: tuple[str, ...],
+    folder: Path | None,
+    policy_folder: Path | None,
+    dry_run: bool,
+    as_json: bool,
+) -> int:
+    """Run a drill for real. Ctrl-C ends it after the present step, with its undo.
+
+    \b
+    Examples:
+      anlan drill run backup local
+      anlan drill run failover local -p baseline_seconds=10
+
+    After kill -9 at any moment: anlan drill resume RUN
+    """
+    if dry_run:
+        ctx.invoke(
+            plan,
+            name=name,
+            environment=environment,
+            parameters=parameters,
+            folder=folder,
+            policy_folder=policy_folder,
+            as_json=as_json,
+        )
+        return 0
+    return run_drill(
+        make_plan(name, environment, parameters, folder, policy_folder), as_json=as_json
+    )
+
+
+@drill.command()
+@_RUN
+@common.json_option
+def resume(run_id: str, as_json: bool) -> int:
+    """Finish a run that was cut short: go on with its steps, then undo and evidence."""
+    from orchestrator.engine import runs  # noqa: PLC0415
+
+    return _work(runs.load(common.state_directory(), run_id), as_json)
+
+
+@drill.command()
+@_RUN
+def abort(run_id: str) -> None:
+    """End a run after its present step; its undo runs, its evidence is made."""
+    from orchestrator.engine import runs  # noqa: PLC0415
+
+    found = runs.load(common.state_directory(), run_id)
+    if found.state == "finished":
+        raise Refused(f"run {found.run_id} is finished", "there is nothing to abort")
+    (found.directory / "abort").touch()
+    more = "" if found.state == "running" else f"; now: anlan drill resume {found.run_id}"
+    click.echo(f"run {found.run_id} will end after its present step{more}")
+
+
+@drill.command()
+@_RUN
+@common.json_option
+def status(run_id: str, as_json: bool) -> None:
+    """Show where a run is: finished, running or interrupted, and its steps."""
+    from orchestrator.engine import runs  # noqa: PLC0415
+
+    found = runs.load(common.state_directory(), run_id)
+    entries = found.journal.entries
+    steps = []
+    for step in found.plan["steps"]:
+        ends = [e for e in entries if e["kind"] == "end" and e["step"] == step["id"]]
+        began = any(e["kind"] == "begin" and e["step"] == step["id"] for e in entries)
+        done = ends[-1]["status"] if ends else "begun" if began else "to do"
+        steps.append({"id": step["id"], "status": done, "title": step["title"]["en"]})
+    verdict = found.result["verdict"] if found.result else None
+    if as_json:
+        common.emit({"run": found.run_id, "state": found.state, "verdict": verdict, "steps": steps})
+        return
+    out = common.console()
+    out.print(f"{found.run_id}: {found.state}, {common.verdict_text(verdict)}")
+    for one in steps:
+        out.print(f"  {one['status']:8} {one['title']}")
+    if found.state == "interrupted":
+        out.print(f"finish it: anlan drill resume {found.run_id}")
+
+
+@drill.command()
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="How many.")
+@common.json_option
+def history(limit: int, as_json: bool) -> None:
+    """List the runs, the newest first: also those that failed or never ended."""
+    from orchestrator.engine import runs  # noqa: PLC0415
+
+    rows = [_history_row(one) for one in reversed(runs.history(common.state_directory()))]
+    if as_json:
+        common.emit(rows[:limit])
+        return
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table("run", "environment", "state", "verdict", "RTO s", "lost", box=None)
+    for row in rows[:limit]:
+        table.add_row(
+            row["run"],
+            row["environment"],
+            row["state"],
+            common.verdict_text(row["verdict"]),
+            _number(row["rto_seconds"]),
+            _number(row["rpo_transactions"]),
+        )
+    common.console().print(table, soft_wrap=False)
+
+
+def _history_row(run: Run) -> dict[str, Any]:
+    derived = (run.result or {}).get("derived", {})
+    return {
+        "run": run.run_id,
+        "drill": run.plan["drill"]["name"],
+        "environment": run.plan["environment"]["name"],
+        "state": run.state,
+        "verdict": derived.get("verdict"),
+        "rto_seconds": derived.get("rto_seconds"),
+        "rpo_seconds": derived.get("rpo_seconds"),
+        "rpo_transactions": derived.get("rpo_transactions"),
+        "policies": derived.get("policies"),
+    }
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:g}" if isinstance(value, int) else f"{value:.2f}"
+
+
+class Planned:
+    """A plan and the bytes that it is about."""
+
+    def __init__(
+        self, drill: Drill, document: dict[str, Any], environment: bytes, policies: dict[str, bytes]
+    ) -> None:
+        self.drill = drill
+        self.document = document
+        self.environment = environment
+        self.policies = policies
+
+
+def find_drill(name: str, folder: Path | None) -> Drill:
+    """Return a drill by its name, or by the path of its file. Raises InputError."""
+    path = Path(name)
+    if path.suffix not in {".yaml", ".yml"}:
+        path = _folder(folder) / f"{name}.yaml"
+    return _load(path)
+
+
+def make_plan(
+    name: str,
+    environment: str,
+    parameters: tuple[str, ...] = (),
+    folder: Path | None = None,
+    policy_folder: Path | None = None,
+) -> Planned:
+    """Return the plan of a new run. Raises InputError."""
+    from orchestrator.engine.runs import new_run_id  # noqa: PLC0415
+    from orchestrator.model.canonical import sha256  # noqa: PLC0415
+    from orchestrator.model.drill import plan as plan_of  # noqa: PLC0415
+    from orchestrator.model.environment import parse_environment  # noqa: PLC0415
+    from orchestrator.policy import parse_rules  # noqa: PLC0415
+
+    found = find_drill(name, folder)
+    path = common.descriptor_path(environment)
+    text = path.read_bytes()
+    parse_environment(text.decode(), file=str(path))
+    given = {}
+    for parameter in parameters:
+        key, equals, value = parameter.partition("=")
+        if not equals:
+            raise InputError(f"{parameter!r} is not NAME=VALUE", "write -p target=random")
+        given[key] = value
+    policies = common.read_folder(policy_folder or common.data_folder("policies"))
+    parse_rules({key: content.decode() for key, content in policies.items()})
+    now = datetime.now(UTC)
+    document = plan_of(
+        found,
+        json.loads(text),
+        sha256(text),
+        found.choose(given),
+        policies,
+        run_id=new_run_id(found.name, now),
+        operator=getpass.getuser(),
+        tool={"name": "anlan", "version": version("anlan")},
+        created_at=now,
+    )
+    return Planned(found, document, text, policies)
+
+
+def run_drill(planned: Planned, *, as_json: bool = False) -> int:
+    """Run a planned drill; prints its progress and summary, returns the exit code.
+
+    Raises Refused while another run holds the environment: then no run is made.
+    """
+    from orchestrator.drivers.lease import LeaseFile  # noqa: PLC0415
+    from orchestrator.engine import runs  # noqa: PLC0415
+    from orchestrator.model.environment import parse_environment  # noqa: PLC0415
+
+    environment = parse_environment(planned.environment.decode())
+    run_id = str(planned.document["run_id"])
+    # Before the directory is made: a run that is refused has not begun.
+    LeaseFile(environment.lease_file).acquire(run_id, {"operator": planned.document["operator"]})
+    made = runs.create(
+        common.state_directory(),
+        planned.document,
+        planned.drill.text,
+        planned.environment,
+        planned.policies,
+    )
+    return _work(made, as_json)
+
+
+def _work(run: Run, as_json: bool) -> int:
+    from orchestrator.cli.drill_progress import Progress, print_summary  # noqa: PLC0415
+    from orchestrator.engine import runs  # noqa: PLC0415
+    from orchestrator.engine.execute import abort as abort_run  # noqa: PLC0415
+    from orchestrator.engine.execute import execute  # noqa: PLC0415
+
+    state = common.state_directory()
+    with (
+        runs.locked(run.directory),
+        Progress(run, quiet=as_json) as progress,
+        _abort_on_interrupt(lambda: abort_run(run), progress.say),
+    ):
+        for problem in execute(run, state, progress):
+            progress.say(problem)
+    finished = runs.load(state, run.run_id)
+    result: Mapping[str, Any] = finished.result or {}
+    if as_json:
+        from orchestrator.engine.finish import bundle_path  # noqa: PLC0415
+
+        bundle, report = bundle_path(state, run.run_id), run.directory / "report.html"
+        common.emit({**result, "bundle": str(bundle), "report": str(report)})
+    else:
+        print_summary(finished, state)
+    return int(result["exit_code"])
+
+
+@contextlib.contextmanager
+def _abort_on_interrupt(abort_run: Any, say: Any) -> Iterator[None]:
+    """The first Ctrl-C or SIGTERM asks the run to end; the second is the usual one."""
+
+    def ask(number: int, _frame: Any) -> None:
+        abort_run()
+        say("ending after the present step, with undo (again: leave now, resume later)")
+        signal.signal(number, signal.SIG_DFL)
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _folder(folder: Path | None) -> Path:
+    return folder or common.data_folder("drills")
+
+
+def _load(path: Path) -> Drill:
+    from orchestrator.model.drill import parse_drill  # noqa: PLC0415
+    from orchestrator.steps import VERBS  # noqa: PLC0415
+
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        known = ", ".join(p.stem for p in sorted(path.parent.glob("*.yaml")))
+        raise InputError(
+            f"cannot read the drill: {error}", f"drills here: {known or 'none'}", file=str(path)
+        ) from error
+    return parse_drill(text, VERBS, file=str(path))
+
+
+def _summary(drill: Drill) -> dict[str, Any]:
+    return {
+        "name": drill.name,
+        "title": drill.title,
+        "purpose": drill.purpose,
+        "impact": drill.impact,
+        "parameters": [vars(parameter) for parameter in drill.parameters],
+        "targets": drill.targets,
+        "digest": drill.digest,
+    }

@@ -1,0 +1,150 @@
+"""What a person sees of a run: a line for each step as it ends, and the summary."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.cli import common
+from orchestrator.engine.finish import bundle_path
+from orchestrator.evidence.layout import RUN_STATEMENT
+
+if TYPE_CHECKING:
+    from orchestrator.engine.runs import Run
+
+_TARGETS = {"rto_seconds": "RTO", "rpo_seconds": "RPO", "rpo_transactions": "RPO"}
+_UNITS = {"rto_seconds": " s", "rpo_seconds": " s", "rpo_transactions": " transactions"}
+
+
+class Progress:
+    """Prints the journal's entries as they come, on standard error; a live line on a terminal."""
+
+    def __init__(self, run: Run, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._console = common.progress_console()
+        self._titles = {step["id"]: step["title"]["en"] for step in run.plan["steps"]}
+        self._began: dict[str, int] = {}
+        self._run = run
+        self._status: Any = None
+
+    def __enter__(self) -> Progress:
+        if not self._quiet:
+            self._console.print(f"run {self._run.run_id}")
+            if sys.stderr.isatty():
+                self._status = self._console.status("planning")
+                self._status.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        self._console.print(text, markup=False)
+
+    def __call__(self, entry: Mapping[str, Any]) -> None:
+        """Take an entry of the run's journal."""
+        if self._quiet:
+            return
+        kind, step = entry["kind"], str(entry.get("step", ""))
+        if kind in {"begin", "undo_begin"}:
+            self._began[step] = int(entry["t"])
+            self._now(("undo: " if kind == "undo_begin" else "") + self._titles[step])
+        elif kind in {"end", "undo_end"}:
+            self._ended(entry, step)
+        elif kind == "check" and entry["ok"] is not True:
+            sign = "[bold red]✘[/]" if entry["ok"] is False else "[bold yellow]?[/]"
+            self._line(f"      {sign} {entry['name']}: {_escaped(entry['detail'])}")
+        elif kind == "transition":
+            self._line(f"      [dim]{entry['verb']} {entry['site']}[/]")
+        elif kind == "collecting":
+            self._now("collecting facts")
+        elif kind == "aborted":
+            self._line("  [bold yellow]aborted[/], undoing")
+
+    def _ended(self, entry: Mapping[str, Any], step: str) -> None:
+        seconds = (int(entry["t"]) - self._began.get(step, int(entry["t"]))) / 1e9
+        good = entry["status"] == "done"
+        sign = "[green]✔[/]" if good else "[bold red]✘[/]"
+        undo = "undo: " if entry["kind"] == "undo_end" else ""
+        self._line(f"  {sign} {seconds:7.2f} s  {undo}{self._titles[step]}")
+        if not good:
+            self._line(f"      [red]{_escaped(entry['error'])}[/]")
+
+    def _now(self, text: str) -> None:
+        if self._status is not None:
+            self._status.update(_escaped(text))
+
+    def _line(self, text: str) -> None:
+        self._console.print(text)
+
+
+def _escaped(text: str) -> str:
+    from rich.markup import escape  # noqa: PLC0415
+
+    return escape(text)
+
+
+def print_summary(run: Run, state: Path) -> None:
+    """Print verdict, targets, phases, policies and where the evidence is."""
+    result: Mapping[str, Any] = run.result or {}
+    derived = result["derived"]
+    out = common.console()
+    out.print(
+        f"\n{common.verdict_text(derived['verdict'])}  {run.plan['drill']['title']['en']} "
+        f"on {run.plan['environment']['name']}"
+    )
+    for reason in derived["reasons"]:
+        out.print(f"  - {_escaped(reason)}")
+    for target in derived["targets"]:
+        out.print("  " + target_text(target))
+    if derived["rto_seconds"] is not None and not any(
+        target["name"] == "rto_seconds" for target in derived["targets"]
+    ):
+        out.print(f"  RTO {derived['rto_seconds']:.2f} s")
+    if derived["phases"]:
+        parts = [f"{phase['name']} {phase['seconds']:.2f}" for phase in derived["phases"]]
+        out.print(f"  phases  {' + '.join(parts)} s")
+    if ledger := derived["ledger"]:
+        doubt = ledger["in_doubt_committed"] + ledger["in_doubt_absent"]
+        out.print(
+            f"  ledger  {ledger['acknowledged']} acknowledged, {ledger['recovered']} recovered, "
+            f"{len(ledger['lost_keys'])} lost, {doubt} in doubt"
+        )
+    checks = [check["ok"] for check in derived["checks"]]
+    out.print(f"  checks  {checks.count(True)} of {len(checks)} passed")
+    if policies := derived["policies"]:
+        out.print("  policies  " + policies_text(policies))
+    out.print(f"  evidence  {bundle_path(state, run.run_id)} ({Path(RUN_STATEMENT).name} signed)")
+    out.print(f"  report  {run.directory / 'report.html'}")
+
+
+def target_text(target: Mapping[str, Any]) -> str:
+    """Return a target and what was measured, as rich markup."""
+    name = target["name"]
+    measured = target["measured"]
+    sign = {True: "[green]✔[/]", False: "[bold red]✘[/]", None: "[bold yellow]?[/]"}[target["met"]]
+    shown = "not observed" if measured is None else f"{measured:.4g}{_UNITS[name]}"
+    return f"{sign} {_TARGETS[name]} {shown} (target ≤ {target['target']:g}{_UNITS[name]})"
+
+
+def policies_text(policies: Mapping[str, int]) -> str:
+    """Return the counts of policies, as rich markup; failures are coloured."""
+    words = {"pass": "passed", "fail": "failed", "unknown": "unknown"}
+    parts = []
+    for status, word in words.items():
+        style = common.VERDICT_STYLES[status] if policies[status] and status != "pass" else ""
+        text = f"{policies[status]} {word}"
+        parts.append(f"[{style}]{text}[/]" if style else text)
+    if policies["not_applicable"]:
+        parts.append(f"{policies['not_applicable']} not applicable")
+    return ", ".join(parts)

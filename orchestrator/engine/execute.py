@@ -1,0 +1,161 @@
+"""Durable execution of a run by DBOS: step after step, then undo, then evidence.
+
+DBOS keeps which steps are done in `<state>/engine.sqlite`; after kill -9 the same run, resumed,
+goes on with the step that was cut short. The executor is named after the run, so that a process
+takes up its own run and no other. Every verb is idempotent: the one that was cut short runs again.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from dbos import DBOS, DBOSConfig, SetWorkflowID
+
+from orchestrator.drivers.lease import LeaseFile
+from orchestrator.engine import finish
+from orchestrator.engine.runs import Run
+from orchestrator.model.environment import load_environment
+from orchestrator.model.errors import AnlanError, InfrastructureError
+from orchestrator.steps import VERBS
+from orchestrator.steps.context import Context
+from orchestrator.steps.journal import StepJournal
+
+# Workflows of another version are not taken up: raise it when the order of steps below changes.
+_VERSION = "1"
+_POLL_SECONDS = 0.1
+Listener = Callable[[Mapping[str, Any]], None]
+
+
+class _Work:
+    """The run that this process works on; DBOS calls back by name, so it is kept here."""
+
+    context: Context
+    run: Run
+
+
+_work = _Work()
+
+
+def execute(run: Run, state: Path, listener: Listener | None = None) -> list[str]:
+    """Work on a run until it is finished: new, or cut short before. The caller holds its lock.
+
+    Returns what went wrong without harm (a site that could not keep the bundle).
+    Raises Refused when another run took the environment, InfrastructureError when its evidence
+    cannot be made now (resume it later); what the drill finds is in run.json, not raised.
+    """
+    environment = load_environment(run.directory / "environment.json")
+    lease = LeaseFile(environment.lease_file)
+    token = lease.acquire(run.run_id, {"operator": str(run.plan["operator"])})
+    journal = run.journal
+    journal.listener = listener
+    context = Context(environment, run.plan, run.directory, journal, token)
+    finish.record_plan(run, state, context)
+    if not finish.is_ended(journal):
+        journal.open_attempt()
+    _work.context, _work.run = context, run
+    _run_durably(run, state)
+    finish.conclude(run, context)
+    problems = finish.publish(run, state, context)
+    lease.release(run.run_id)
+    return problems
+
+
+def abort(run: Run) -> None:
+    """Ask a run to end after its present step; its undo runs as always."""
+    (run.directory / "abort").touch()
+
+
+def _run_durably(run: Run, state: Path) -> None:
+    config: DBOSConfig = {
+        "name": "anlan",
+        "system_database_url": f"sqlite:///{state / 'engine.sqlite'}",
+        "executor_id": run.run_id,
+        "application_version": _VERSION,
+        "log_level": "CRITICAL",
+    }
+    DBOS(config=config)
+    try:
+        DBOS.launch()  # takes up what this executor left
+        with SetWorkflowID(run.run_id):
+            handle = DBOS.start_workflow(_drill, run.run_id)
+        handle.get_result(polling_interval_sec=_POLL_SECONDS)
+    finally:
+        DBOS.destroy(workflow_completion_timeout_sec=0)
+
+
+@DBOS.workflow(name="drill")
+def _drill(run_id: str) -> None:
+    """The order of things: steps until one fails, then undo of all that began."""
+    plan = _work.run.plan
+    began: list[int] = []
+    for index, step in enumerate(plan["steps"]):
+        began.append(index)
+        if not DBOS.run_step({"name": f"step {step['id']}"}, _crash_only, _do, index):
+            break
+    for index in reversed(began):
+        DBOS.run_step({"name": f"undo {plan['steps'][index]['id']}"}, _crash_only, _undo, index)
+
+
+def _crash_only(action: Callable[[int], bool], index: int) -> bool:
+    """What escapes an outcome (the journal cannot be written) ends the process, like kill -9.
+
+    An exception would end the workflow for good; a dead process is resumed.
+    """
+    try:
+        return action(index)
+    except BaseException as error:  # noqa: BLE001
+        sys.stderr.write(f"\n{error}\n")
+        sys.stderr.flush()
+        os._exit(InfrastructureError.exit_code)
+
+
+def _do(index: int) -> bool:
+    """Do a step; whether the run goes on. What goes wrong in it is an outcome, never raised."""
+    context, step = _work.context, _work.run.plan["steps"][index]
+    journal = context.journal
+    if (done := _last(journal, "end", step["id"])) is not None:
+        return bool(done["status"] == "done")
+    if (context.directory / "abort").exists():
+        journal.write("aborted", before=step["id"])
+        return False
+    journal.write("begin", step=step["id"])
+    error = _attempt(context, step, VERBS[step["do"]].run)
+    journal.write("end", step=step["id"], status="failed" if error else "done", error=error)
+    return not error
+
+
+def _undo(index: int) -> bool:
+    """Undo a step, if its verb has an undo; a failure is an outcome, the next undo runs."""
+    context, step = _work.context, _work.run.plan["steps"][index]
+    undo, journal = VERBS[step["do"]].undo, context.journal
+    began = _last(journal, "begin", step["id"]) is not None
+    if undo is None or not began or _last(journal, "undo_end", step["id"]) is not None:
+        return True
+    journal.write("undo_begin", step=step["id"])
+    error = _attempt(context, step, undo)
+    journal.write("undo_end", step=step["id"], status="failed" if error else "done", error=error)
+    return not error
+
+
+def _attempt(context: Context, step: Mapping[str, Any], action: Callable[[Context], None]) -> str:
+    """Call a verb or its undo; returns what went wrong, empty if nothing."""
+    context.step, context.options = step["id"], step["with"]
+    context.deadline = time.monotonic() + float(step["timeout_seconds"])
+    try:
+        action(context)
+    except AnlanError as error:
+        return error.what
+    except Exception as error:  # noqa: BLE001  (a fault of ours must not keep undo from running)
+        context.journal.write("bug", step=step["id"], type=type(error).__name__, error=str(error))
+        return f"unexpected {type(error).__name__}: {error}"
+    return ""
+
+
+def _last(journal: StepJournal, kind: str, step: str) -> Mapping[str, Any] | None:
+    found = [e for e in journal.entries if e["kind"] == kind and e["step"] == step]
+    return found[-1] if found else None

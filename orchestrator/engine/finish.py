@@ -1,0 +1,119 @@
+"""The evidence of a run: its plan before it, its facts, findings and result after it.
+
+Each function may be called again after a kill -9, and then changes nothing that stands.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from orchestrator.collect import collect
+from orchestrator.drivers.files import write_atomically
+from orchestrator.drivers.objectstore import ObjectStore
+from orchestrator.drivers.secrets import TransitSigner
+from orchestrator.engine.runs import Run
+from orchestrator.engine.verdict import derive, started_at
+from orchestrator.evidence import EvidenceStore
+from orchestrator.evidence.layout import read_run_directory, rules_of
+from orchestrator.evidence.verify import raw_of
+from orchestrator.model.errors import AnlanError, InfrastructureError
+from orchestrator.model.fact import facts_document, timestamp
+from orchestrator.model.schema import check
+from orchestrator.policy import rederive_findings
+from orchestrator.steps.context import Context
+from orchestrator.steps.journal import StepJournal
+
+RUN_SCHEMA = "anlan.run/v1"
+
+
+def bundle_path(state: Path, run_id: str) -> Path:
+    """Where the evidence bundle of a run is."""
+    return state / "evidence" / "bundles" / f"{run_id}.zip"
+
+
+def is_ended(journal: StepJournal) -> bool:
+    """Whether the journal is closed: nothing may be written to it any more."""
+    return journal.find("mark", "ended") is not None
+
+
+def record_plan(run: Run, state: Path, context: Context) -> None:
+    """Sign and log the plan. Raises InfrastructureError: then nothing may be touched."""
+    EvidenceStore(state, TransitSigner(context.secrets)).record_plan(run.directory)
+
+
+def conclude(run: Run, context: Context) -> None:
+    """Collect facts, judge them, close the journal and write run.json."""
+    raw = context.raw
+    if not (raw / "facts.json").exists():
+        context.journal.write("collecting")
+        facts = facts_document(collect(context.environment, context.secrets))
+        _write(raw / "facts.json", facts)
+    if not (run.directory / "findings.json").exists():
+        rules = rules_of(read_run_directory(run.directory))
+        facts = json.loads((raw / "facts.json").read_text())
+        environment = json.loads((run.directory / "environment.json").read_text())
+        now = datetime.now(UTC)
+        _write(run.directory / "findings.json", rederive_findings(rules, facts, environment, now))
+    if not is_ended(context.journal):
+        context.journal.note("end", {"utc": timestamp(datetime.now(UTC))})
+        context.mark("ended")
+    _write(run.directory / "run.json", _result(run, context))
+
+
+def _result(run: Run, context: Context) -> dict[str, Any]:
+    contents = read_run_directory(run.directory)
+    findings = json.loads((run.directory / "findings.json").read_text())
+    raw = {**raw_of(contents), "findings": findings}
+    derived = derive(run.plan, raw)
+    result = {
+        "schema": RUN_SCHEMA,
+        "run_id": run.run_id,
+        "started_at": timestamp(started_at(raw["steps"])),
+        "ended_at": (context.noted("end") or {})["utc"],
+        "attempts": sum(entry["kind"] == "header" for entry in raw["steps"]),
+        "verdict": derived["verdict"],
+        "exit_code": derived["exit_code"],
+        "derived": derived,
+    }
+    check(result, "run", file=f"{run.run_id}/run.json")
+    return result
+
+
+def publish(run: Run, state: Path, context: Context) -> list[str]:
+    """Sign and log the result, write report and bundle, and keep the bundle at every site.
+
+    Returns the sites that could not take it. Raises InfrastructureError when nothing can be
+    signed, or no site takes the bundle: resume the run when it can.
+    """
+    store = EvidenceStore(state, TransitSigner(context.secrets))
+    store.record_run(run.directory)
+    bundle = store.export(run.directory, bundle_path(state, run.run_id))
+    refused = []
+    for name, site in context.environment.sites.items():
+        try:
+            keys = context.secrets.kv(site.object_store.secret)
+            there = ObjectStore(context.environment, site, keys)
+            _keep(there, f"{run.run_id}.zip", bundle.read_bytes(), context)
+        except AnlanError as error:
+            refused.append(f"{name}: {error.what}")
+    if len(refused) == len(context.environment.sites):
+        raise InfrastructureError(
+            f"no site's object store keeps the bundle {bundle}: {'; '.join(refused)}",
+            f"bring one back, then `anlan drill resume {run.run_id}`",
+        )
+    return refused
+
+
+def _keep(store: ObjectStore, key: str, content: bytes, context: Context) -> None:
+    bucket = store.bucket("evidence")
+    there = [one.version for one in store.versions(bucket, key) if one.key == key]
+    if not any(store.get(bucket, key, version) == content for version in there):
+        store.put_locked(bucket, key, content, days=context.environment.retention.object_lock_days)
+
+
+def _write(path: Path, document: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, json.dumps(document, indent=1, ensure_ascii=False) + "\n", mode=0o644)

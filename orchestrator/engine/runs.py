@@ -1,0 +1,153 @@
+"""Run directories: `<state>/runs/<run_id>/`, made whole at once, locked while a process works."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from orchestrator.drivers.files import sync_directory
+from orchestrator.model.errors import InfrastructureError, InputError, Refused
+from orchestrator.steps.journal import StepJournal
+
+JOURNAL = "raw/steps.jsonl"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run on disk. `result` is run.json, None while it is not finished."""
+
+    directory: Path
+    plan: Mapping[str, Any]
+    result: Mapping[str, Any] | None
+
+    @property
+    def run_id(self) -> str:
+        """The run's id."""
+        return self.directory.name
+
+    @property
+    def journal(self) -> StepJournal:
+        """The journal of its steps."""
+        return StepJournal(self.directory / JOURNAL, self.run_id)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether a process works on it now."""
+        try:
+            with locked(self.directory):
+                return False
+        except Refused:
+            return True
+
+    @property
+    def state(self) -> str:
+        """finished, running, or interrupted (resume it)."""
+        if (self.directory / "log.jsonl").exists() and self.result is not None:
+            return "finished"
+        return "running" if self.is_alive else "interrupted"
+
+
+def new_run_id(drill: str, now: datetime) -> str:
+    """Return an id that sorts by time: drill, UTC time, four random hex digits."""
+    return f"{drill}-{now.astimezone(UTC):%Y%m%dt%H%M%S}-{secrets.token_hex(2)}"
+
+
+def create(
+    state: Path,
+    plan: Mapping[str, Any],
+    drill_text: str,
+    environment: bytes,
+    policies: Mapping[str, bytes],
+) -> Run:
+    """Make the directory of a run, with all that its plan is about. Raises InfrastructureError."""
+    runs = state / "runs"
+    final = runs / str(plan["run_id"])
+    fresh = runs / f".{plan['run_id']}"
+    files = {
+        "plan.json": json.dumps(plan, indent=1, ensure_ascii=False).encode(),
+        "drill.yaml": drill_text.encode(),
+        "environment.json": environment,
+        **{f"policies/{name}": content for name, content in policies.items()},
+    }
+    try:
+        shutil.rmtree(fresh, ignore_errors=True)
+        for name, content in files.items():
+            (fresh / name).parent.mkdir(parents=True, exist_ok=True)
+            with (fresh / name).open("wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+        fresh.rename(final)
+        sync_directory(runs)
+    except OSError as error:
+        raise InfrastructureError(
+            f"cannot make the run directory {final}: {error}", "make room, or its folder writable"
+        ) from error
+    return load(state, final.name)
+
+
+def load(state: Path, run_id: str) -> Run:
+    """Read a run; `run_id` may be cut short if it stays unique. Raises InputError."""
+    runs = state / "runs"
+    found = [path for path in _directories(runs) if path.name == run_id]
+    found = found or [path for path in _directories(runs) if path.name.startswith(run_id)]
+    if len(found) != 1:
+        known = ", ".join(path.name for path in found) or "see `anlan drill history`"
+        what = "is ambiguous" if found else "does not exist"
+        raise InputError(f"run {run_id!r} {what}", known, file=str(runs))
+    return _read(found[0])
+
+
+def history(state: Path) -> list[Run]:
+    """Every run of a state directory, the oldest first."""
+    return [_read(path) for path in _directories(state / "runs")]
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Hold a run while working on it; the kernel lets go when the process dies.
+
+    Raises Refused while another process holds it.
+    """
+    with (directory / ".lock").open("a+") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            stream.seek(0)
+            raise Refused(
+                f"run {directory.name} is worked on by process {stream.read() or '(unknown)'}",
+                f"watch it: `anlan drill status {directory.name}`",
+            ) from error
+        stream.truncate(0)
+        stream.write(str(os.getpid()))
+        stream.flush()
+        yield
+
+
+def _directories(runs: Path) -> list[Path]:
+    """The run directories; one is whole as soon as it has its name."""
+    if not runs.is_dir():
+        return []
+    found = [path for path in runs.iterdir() if not path.name.startswith(".")]
+    return sorted(found, key=lambda path: (path.name.split("-")[-2:], path.name))
+
+
+def _read(directory: Path) -> Run:
+    try:
+        plan = json.loads((directory / "plan.json").read_text())
+        result_file = directory / "run.json"
+        result = json.loads(result_file.read_text()) if result_file.exists() else None
+    except (OSError, ValueError) as error:
+        raise InfrastructureError(
+            f"run {directory.name} cannot be read: {error}", f"look at {directory}"
+        ) from error
+    return Run(directory, plan, result)

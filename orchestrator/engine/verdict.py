@@ -1,0 +1,310 @@
+"""What a run proved, derived from its plan, its raw data and its findings alone. Pure.
+
+The engine derives it to write run.json; an auditor derives it again, offline, from the bundle.
+A verdict is pass, fail or inconclusive: what was not observed is never a pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from orchestrator.model.errors import InfrastructureError
+from orchestrator.probes import availability, ledger, primaries
+from orchestrator.probes.journal import Journal, journal_of
+
+EXIT_CODES = {"pass": 0, "fail": 1, "inconclusive": 5}
+
+# The parts of the RTO: the mark that ends each, from the mark before it; the first begins at
+# the mark `fault` (the injected fault, or the order to restore).
+_PHASES = {
+    "detected": "detect",
+    "decided": "decide",
+    "fenced": "fence",
+    "promoted": "promote",
+    "routed": "route",
+    "first_erp_write": "application",
+    "twin_made": "isolate",
+    "restored": "fetch",
+    "twin_open": "recover",
+    "twin_served": "application",
+}
+_PREPARING = {"prepare", "baseline"}
+
+
+class _Steps:
+    """The step journal, read: what each step and undo came to, checks, marks, notes."""
+
+    def __init__(self, entries: Sequence[Mapping[str, Any]]) -> None:
+        self.entries = [entry for entry in entries if entry["kind"] != "header"]
+        boots = {entry["boot_id"] for entry in entries if entry["kind"] == "header"}
+        self.one_boot = len(boots) == 1
+        self.start_ns = int(entries[0]["t"]) if entries else 0
+
+    def mark(self, name: str) -> int | None:
+        """The first mark of a name."""
+        for entry in self.entries:
+            if entry["kind"] == "mark" and entry["name"] == name:
+                return int(entry["t"])
+        return None
+
+    def seconds(self, t_ns: int) -> float:
+        """Seconds since the run's first step."""
+        return _round((t_ns - self.start_ns) / 1e9)
+
+    def of(self, begin: str, end: str, step: str) -> tuple[int | None, Mapping[str, Any] | None]:
+        """When something first began, and its last end."""
+        began = [e for e in self.entries if e["kind"] == begin and e["step"] == step]
+        ended = [e for e in self.entries if e["kind"] == end and e["step"] == step]
+        return (int(began[0]["t"]) if began else None), (ended[-1] if ended else None)
+
+    def checks(self) -> list[dict[str, Any]]:
+        """The last word of each check, in the order of its first."""
+        found: dict[tuple[str, str], dict[str, Any]] = {}
+        for entry in self.entries:
+            if entry["kind"] == "check":
+                key = (str(entry["step"]), str(entry["name"]))
+                value = {name: entry[name] for name in ("step", "name", "ok", "detail")}
+                found[key] = value
+        return list(found.values())
+
+
+def derive(plan: Mapping[str, Any], raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what run.json holds under `derived` (schema `run`).
+
+    `raw` maps the stem of each file in raw/ to its parsed content, and `findings` to the findings
+    document (or None).
+    """
+    steps = _Steps(raw.get("steps", []))
+    reasons: list[str] = []
+    doubts: list[str] = []
+    rows = [_step_row(steps, step) for step in plan["steps"]]
+    undo = _undo_rows(steps, plan)
+    for row in rows:
+        if row["status"] == "failed":
+            ended = f"step {row['id']} failed: {row['error']}"
+            # Before the fault nothing was put to the test: that proves nothing, either way.
+            (doubts if row["phase"] in _PREPARING else reasons).append(ended)
+    reasons += [f"undo of {one['step']} failed: {one['error']}" for one in undo if one["error"]]
+    missed = [row["id"] for row in rows if row["status"] == "not_run"]
+    if missed:
+        doubts.append(f"steps not run: {', '.join(missed)}")
+    measured = _measure(plan, steps, raw, doubts)
+    checks = steps.checks() + measured.pop("checks")
+    reasons += [f"check {c['name']}: {c['detail']}" for c in checks if c["ok"] is False]
+    doubts += [f"not observed: {c['name']}: {c['detail']}" for c in checks if c["ok"] is None]
+    targets = [_target(name, value, measured[name]) for name, value in plan["targets"].items()]
+    for target in targets:
+        words = f"{target['name']} is {target['measured']}, the target {target['target']:g}"
+        if target["met"] is None:
+            doubts.append(f"{target['name']} was not observed")
+        elif not target["met"]:
+            reasons.append(words)
+    if not steps.one_boot:
+        doubts.append("the run spans a reboot: its times do not compare")
+    policies = _policies(raw.get("findings"))
+    verdict = "fail" if reasons else "inconclusive" if doubts else "pass"
+    return {
+        "verdict": verdict,
+        "reasons": reasons + doubts,
+        "exit_code": _exit_code(verdict, policies),
+        **measured,
+        "targets": targets,
+        "checks": checks,
+        "steps": rows,
+        "undo": undo,
+        "policies": policies,
+    }
+
+
+def _exit_code(verdict: str, policies: Mapping[str, int] | None) -> int:
+    """The drill's verdict and the policies' together: one failure fails, one doubt leaves doubt."""
+    if verdict == "fail" or (policies and policies["fail"]):
+        return EXIT_CODES["fail"]
+    if verdict == "inconclusive" or policies is None or policies["unknown"]:
+        return EXIT_CODES["inconclusive"]
+    return EXIT_CODES["pass"]
+
+
+def _step_row(steps: _Steps, step: Mapping[str, Any]) -> dict[str, Any]:
+    began, end = steps.of("begin", "end", step["id"])
+    status = "not_run" if end is None else str(end["status"])
+    return {
+        "id": step["id"],
+        "phase": step["phase"],
+        "status": status,
+        "started_seconds": None if began is None else steps.seconds(began),
+        "seconds": None if began is None or end is None else _round((end["t"] - began) / 1e9),
+        "error": "" if end is None else str(end["error"]),
+    }
+
+
+def _undo_rows(steps: _Steps, plan: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Undo in the order it was made: the reverse of the plan's."""
+    rows = []
+    for step in reversed(plan["steps"]):
+        began, end = steps.of("undo_begin", "undo_end", step["id"])
+        if began is None:
+            continue
+        failed = end is None or end["status"] != "done"
+        rows.append(
+            {
+                "step": step["id"],
+                "status": "failed" if failed else "done",
+                "seconds": None if end is None else _round((end["t"] - began) / 1e9),
+                "error": "it did not end" if end is None else str(end["error"]),
+            }
+        )
+    return rows
+
+
+def _measure(
+    plan: Mapping[str, Any], steps: _Steps, raw: Mapping[str, Any], doubts: list[str]
+) -> dict[str, Any]:
+    """RTO with its phases, RPO from the ledger, outages, and the checks that follow from raw."""
+    journals = {name: _journal(name, raw, doubts) for name in ("ledger", "availability")}
+    watch = _journal("primaries", raw, doubts)
+    clients, written = journals["availability"], journals["ledger"]
+    fault, after = steps.mark("fault"), steps.mark("fault_done")
+    first_write = None
+    if clients and after is not None:
+        first_write = availability.first_ok_after(clients, after)
+    served = first_write if after is not None else steps.mark("twin_served")
+    phases = _phases(steps, fault, first_write) if served is not None else []
+    rpo = _rpo(written, raw.get("recovered"), after or fault, steps.mark("target"))
+    outages = (
+        [
+            {
+                "from_seconds": steps.seconds(one.from_ns),
+                "seconds": _round(one.seconds),
+                "failures": one.failures,
+            }
+            for one in availability.outages(clients)
+        ]
+        if clients
+        else []
+    )
+    checks = _primary_checks(watch, doubts) + rpo.pop("checks")
+    rto = _round((served - fault) / 1e9) if served is not None and fault is not None else None
+    return {"rto_seconds": rto, **rpo, "phases": phases, "outages": outages, "checks": checks}
+
+
+def _journal(name: str, raw: Mapping[str, Any], doubts: list[str]) -> Journal | None:
+    if name not in raw:
+        return None
+    try:
+        return journal_of(raw[name], f"raw/{name}.jsonl")
+    except InfrastructureError as error:
+        doubts.append(error.what)
+        return None
+
+
+def _phases(steps: _Steps, fault: int | None, first_write: int | None) -> list[dict[str, Any]]:
+    marks = {name: steps.mark(name) for name in _PHASES}
+    marks["first_erp_write"] = first_write
+    found, before = [], fault
+    if fault is None:
+        return []
+    for name, phase in _PHASES.items():
+        at = marks[name]
+        if at is None or before is None:
+            continue
+        # The routed door may serve a client before the mark is written: no phase is negative.
+        at = max(at, before)
+        found.append(
+            {
+                "name": phase,
+                "from_seconds": _round((before - fault) / 1e9),
+                "seconds": _round((at - before) / 1e9),
+            }
+        )
+        before = at
+    return found
+
+
+def _rpo(
+    written: Journal | None, recovered: Any, fault: int | None, target: int | None
+) -> dict[str, Any]:
+    """Lost writes by key; for a point in time before the ledger, lost business records."""
+    nothing: dict[str, Any] = {
+        "rpo_seconds": None,
+        "rpo_transactions": None,
+        "ledger": None,
+        "checks": [],
+    }
+    if written is None or not isinstance(recovered, dict):
+        return nothing
+    keys, checks = recovered["keys"], []
+    if target is not None:
+        later = ledger.sent_after(written, target) & set(keys)
+        detail = f"{len(later)} keys sent after the target are in the twin"
+        checks.append(_check("reconcile", "nothing_after_target", not later, detail))
+    rows = recovered.get("rows")
+    if rows:
+        detail = (
+            f"{len(rows['missing'])} of {rows['expected']} records from before the target are "
+            f"missing, {len(rows['later'])} from after it are there"
+        )
+        ok = None if not rows["expected"] else not rows["missing"] and not rows["later"]
+        checks.append(_check("reconcile", "business_records", ok, detail))
+    try:
+        found = ledger.reconcile(written, keys, fault, until_ns=target)
+    except InfrastructureError:
+        if not rows or not rows["expected"]:
+            return {**nothing, "checks": checks}
+        missing = len(rows["missing"])
+        rpo = {"rpo_seconds": None if missing else 0.0, "rpo_transactions": missing}
+        return {**nothing, **rpo, "checks": checks}
+    return {
+        "rpo_seconds": _round(found.rpo_seconds),
+        "rpo_transactions": found.rpo_transactions,
+        "ledger": {
+            "acknowledged": found.acknowledged,
+            "recovered": found.recovered,
+            "lost_keys": list(found.lost),
+            "in_doubt_committed": len(found.in_doubt_committed),
+            "in_doubt_absent": len(found.in_doubt_absent),
+        },
+        "checks": checks,
+    }
+
+
+def _primary_checks(watch: Journal | None, doubts: list[str]) -> list[dict[str, Any]]:
+    if watch is None:
+        return []
+    seen = primaries.judge(watch)
+    if not all(seen.answers.values()):
+        doubts.append(f"the primaries were not all seen: {seen.answers}")
+    detail = (
+        f"{len(seen.dual)} overlaps in {sum(seen.answers.values())} answers; "
+        f"no primary for {seen.longest_gap_seconds:.2f} s at most"
+    )
+    return [_check("watch", "never_two_primaries", not seen.dual, detail)]
+
+
+def _check(step: str, name: str, ok: bool | None, detail: str) -> dict[str, Any]:
+    return {"step": step, "name": name, "ok": ok, "detail": detail}
+
+
+def _target(name: str, target: float, measured: float | None) -> dict[str, Any]:
+    met = None if measured is None else measured <= target
+    return {"name": name, "target": target, "measured": measured, "met": met}
+
+
+def _policies(findings: Any) -> dict[str, int] | None:
+    if not isinstance(findings, dict):
+        return None
+    counts = dict.fromkeys(("pass", "fail", "unknown", "not_applicable"), 0)
+    for finding in findings["findings"]:
+        counts[finding["status"]] += 1
+    return counts
+
+
+def _round(seconds: float) -> float:
+    return round(seconds, 4)
+
+
+def started_at(raw_steps: Sequence[Mapping[str, Any]]) -> datetime:
+    """When the run's first attempt began (UTC)."""
+    return datetime.fromisoformat(str(raw_steps[0]["utc"]))

@@ -1,0 +1,212 @@
+"""Verbs of the backup drill: back up, verify, and prove encryption, locks and the archive."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+
+from orchestrator.drivers.objectstore import ObjectStore
+from orchestrator.drivers.pgbackrest import PgBackRest
+from orchestrator.model.environment import Site
+from orchestrator.model.errors import InfrastructureError
+from orchestrator.probes.availability import MODEL, cleanup, marker
+from orchestrator.steps.context import Context, StepFailed
+from orchestrator.steps.registry import verb
+
+_CHUNK_BYTES = 1 << 20
+
+
+def repositories(context: Context) -> dict[int, Site]:
+    """pgBackRest's repository numbers, and the site whose store holds each."""
+    return dict(enumerate(context.environment.sites.values(), start=1))
+
+
+def backups_of(context: Context) -> PgBackRest:
+    """pgBackRest at the primary's site."""
+    return PgBackRest(context.environment, context.primary.site)
+
+
+def store_of(context: Context, site: Site) -> ObjectStore:
+    """The object store of a site, with its own keys."""
+    keys = context.secrets.kv(site.object_store.secret)
+    return ObjectStore(context.environment, site, keys)
+
+
+def _remove_marker(context: Context) -> None:
+    erp = context.erp()
+    cleanup(erp, context.run_id)
+    erp.logout()
+
+
+def _marker_text(context: Context) -> str:
+    return f"{marker(context.run_id)}marker"
+
+
+@verb(undo=_remove_marker)
+def write_marker(context: Context) -> None:
+    """Write a record with an unmistakable name through the ERP; no backup may show it in clear."""
+    erp = context.erp()
+    name = _marker_text(context)
+    if not erp.search(MODEL, [["name", "=", name]]):
+        erp.create(MODEL, [{"name": name}])
+    erp.logout()
+    primary = context.primary
+    primary.checkpoint()
+    context.note("marker_lsn", {"lsn": primary.switch_wal()})
+
+
+@verb()
+def take_backup(context: Context) -> None:
+    """Take a backup into every repository."""
+    type_ = str(context.options["type"])
+    for number, site in repositories(context).items():
+        name = f"backup_{number}"
+        if context.noted(name) is not None:
+            continue
+        taken = backups_of(context).backup(
+            type_, repository=number, timeout_seconds=context.seconds_left
+        )
+        context.require(
+            f"backup_in_repository_{number}",
+            not taken.error,
+            f"{taken.label} ({taken.type}) at site {site.name}: {taken.size_bytes} bytes, "
+            f"{taken.stored_bytes} stored, {(taken.stopped - taken.started).total_seconds():g} s",
+        )
+        context.note(name, {"label": taken.label, "stored_bytes": taken.stored_bytes})
+
+
+@verb()
+def verify_repositories(context: Context) -> None:
+    """Read every repository whole and compare every checksum; the tool's exit code is no proof."""
+    for number in repositories(context):
+        found = backups_of(context).verify(number, timeout_seconds=context.seconds_left)
+        detail = f"{found.backups} backups, {found.wal_segments} WAL segments"
+        if found.problems:
+            detail += ": " + "; ".join(found.problems[:5])
+        context.check(f"repository_{number}_sound", found.is_sound, detail)
+
+
+@verb()
+def check_encryption(context: Context) -> None:
+    """Look for the marker in the repositories' bytes, and in the database's as the control."""
+    needle = _marker_text(context).encode()
+    data = _Scan(context.primary.settings.data_directory / "base", needle)
+    context.check(
+        "marker_in_database_files",
+        True if data.found else None,
+        f"control: the marker is readable in {len(data.found)} of {data.files} unencrypted files",
+    )
+    for number, site in repositories(context).items():
+        store, bucket = store_of(context, site), site.object_store.buckets["backup"]
+        label = (context.noted(f"backup_{number}") or {})["label"]
+        seen, size, readable = 0, 0, []
+        for version in store.versions(bucket):
+            if not version.is_latest or (
+                label not in version.key and version.modified < _run_started(context)
+            ):
+                continue
+            content = store.get(bucket, version.key, version.version)
+            seen, size = seen + 1, size + len(content)
+            if needle in content:
+                readable.append(version.key)
+        context.check(
+            f"repository_{number}_encrypted",
+            None if seen == 0 else not readable,
+            f"marker readable in {len(readable)} of {seen} objects of this backup and its WAL "
+            f"({size} bytes)" + "".join(f"; {key}" for key in readable[:3]),
+        )
+        cipher = {str(one["repo"][number - 1]["cipher"]) for one in [backups_of(context).info()]}
+        context.check(f"repository_{number}_cipher", cipher == {"aes-256-cbc"}, ", ".join(cipher))
+
+
+@verb()
+def check_object_lock(context: Context) -> None:
+    """The backup's objects are under a compliance lock; a real attempt to delete one is refused."""
+    days = context.environment.retention.object_lock_days
+    for number, site in repositories(context).items():
+        store, bucket = store_of(context, site), site.object_store.buckets["backup"]
+        label = str((context.noted(f"backup_{number}") or {})["label"])
+        mine = [one for one in store.versions(bucket) if label in one.key]
+        if not mine:
+            raise StepFailed(f"repository {number} holds no object of backup {label}")
+        locks = [store.retained_until(bucket, one.key, one.version) for one in mine]
+        shortest = min(until for _, until in locks)
+        hours = (shortest - datetime.now(UTC)).total_seconds() / 3600
+        context.check(
+            f"repository_{number}_locked",
+            {mode for mode, _ in locks} == {"COMPLIANCE"} and hours > days * 24 - 1,
+            f"{len(mine)} objects of {label}, the shortest lock ends in {hours:.1f} h "
+            f"(configured: {days} d)",
+        )
+        victim = mine[0]
+        attempt = store.try_delete_locked(bucket, victim.key, victim.version)
+        context.check(
+            f"repository_{number}_deletion_refused",
+            attempt.refused,
+            f"delete of {victim.key}: {attempt.code or 'it was deleted'}",
+        )
+
+
+@verb()
+def check_archive(context: Context) -> None:
+    """The WAL that holds the marker is in every repository's archive."""
+    backups_of(context).check()
+    lsn = str((context.noted("marker_lsn") or {})["lsn"])
+    with context.primary.connect_local() as connection:
+        row = connection.execute("SELECT pg_walfile_name(%s::pg_lsn)", (lsn,)).fetchone()
+    segment = str(row[0]) if row else ""
+    for number in repositories(context):
+        await_archived(context, number, segment)
+        first, last = backups_of(context).archived(number)
+        context.check(
+            f"repository_{number}_archives",
+            bool(last) and last[8:] >= segment[8:] > "",
+            f"the marker's WAL is {segment}, archived are {first} to {last}",
+        )
+
+
+def await_archived(context: Context, repository: int, segment: str) -> None:
+    """Wait until a repository's archive reaches a WAL segment, or the step's time is over."""
+    backups = backups_of(context)
+    while backups.archived(repository)[1][8:] < segment[8:]:
+        if time.monotonic() > context.deadline:
+            raise InfrastructureError(
+                f"WAL {segment} is not in repository {repository}: {backups.archived(repository)}",
+                "see archive_command in the primary's log, and the object store",
+            )
+        time.sleep(0.2)
+
+
+def _run_started(context: Context) -> datetime:
+    return datetime.fromisoformat(str(context.journal.entries[0]["utc"]))
+
+
+class _Scan:
+    """Which files below a directory hold some bytes."""
+
+    def __init__(self, directory: Path, needle: bytes) -> None:
+        self._directory = directory
+        self._needle = needle
+        self.files = 0
+
+    @cached_property
+    def found(self) -> list[Path]:
+        """The files that hold them."""
+        hits = []
+        for path in self._directory.rglob("*"):
+            if path.is_file():
+                self.files += 1
+                if self._holds(path):
+                    hits.append(path)
+        return hits
+
+    def _holds(self, path: Path) -> bool:
+        before = b""
+        with path.open("rb") as stream:
+            while part := stream.read(_CHUNK_BYTES):
+                if self._needle in before + part:
+                    return True
+                before = part[-len(self._needle) :]
+        return False

@@ -1,0 +1,173 @@
+"""Verbs of the failover: break a site, notice, decide, fence, promote, route, count."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from orchestrator.drivers.files import write_atomically
+from orchestrator.drivers.postgresql import Role
+from orchestrator.drivers.postgresql_connection import connect_read_write
+from orchestrator.model.fact import timestamp
+from orchestrator.probes import availability, ledger
+from orchestrator.probes.invariants import check_invariants
+from orchestrator.probes.journal import read_journal
+from orchestrator.steps import topology
+from orchestrator.steps.context import Context, StepFailed
+from orchestrator.steps.registry import verb
+
+
+def _restore(context: Context) -> None:
+    topology.restore(context)
+
+
+@verb(undo=_restore)
+def kill_site(context: Context) -> None:
+    """Kill every process of the primary's machine with SIGKILL, its supervisor first."""
+    if context.marked("fault_done") is not None:
+        return
+    # RTO counts from before the first signal, and "after the fault" means after the last one: a
+    # crash between the two marks makes the measured RTO longer, never shorter.
+    context.mark("fault")
+    kill = context.servers[context.home.name].machine.kill(context.token)
+    context.mark("fault_done", kill.ended_ns)
+    context.check("site_killed", kill.processes > 0, f"{kill.processes} processes")
+
+
+@verb()
+def detect_failure(context: Context) -> None:
+    """Ask the primary's database from the network until several answers in a row are missing."""
+    misses, wanted = 0, int(context.options["misses"])
+    server = context.servers[context.home.name]
+    while misses < wanted:
+        if time.monotonic() > context.deadline:
+            raise StepFailed(f"site {context.home.name} still answers: nothing to fail over from")
+        misses = 0 if server.is_reachable(timeout_seconds=0.5) else misses + 1
+        if misses < wanted:
+            time.sleep(float(context.options["interval_seconds"]))
+    context.mark("detected")
+
+
+@verb()
+def decide_failover(context: Context) -> None:
+    """The rules for a failover hold: the primary is down, the standby lives, promising no loss."""
+    if context.marked("decided") is not None:
+        return
+    home, away = (context.servers[site.name] for site in (context.home, context.away))
+    context.require("primary_is_down", home.role() is Role.DOWN, f"site {home.site.name}")
+    role = away.role()
+    context.require("standby_lives", role is not Role.DOWN, f"site {away.site.name} is {role}")
+    start = context.noted("baseline_replication")
+    detail = f"before the fault: {start['sync_state'] if start else 'not seen'}"
+    promised = bool(start) and (start or {})["sync_state"] in {"sync", "quorum"}
+    if home.settings.synchronous:
+        context.require("no_loss_promised", promised, detail)
+    else:
+        context.check("no_loss_promised", promised or None, f"{detail} (tier standard allows it)")
+    context.mark("decided")
+
+
+@verb()
+def record_replication(context: Context) -> None:
+    """Note how the standby follows, which the decision to fail over rests on."""
+    name = context.away.database.application_name
+    server = context.servers[context.home.name]
+    found = next((one for one in server.replicas() if one.application_name == name), None)
+    if found is None or found.state != "streaming":
+        raise StepFailed(f"{name} does not stream")
+    lag = {"sync_state": found.sync_state, "flush_lag_bytes": found.flush_lag_bytes}
+    context.note("baseline_replication", lag)
+
+
+@verb()
+def fence_primary(context: Context) -> None:
+    """Prove that the old primary can do no harm: no process, no supervisor, port refused."""
+    if context.marked("promoted") is None:
+        proof = topology.fence(context, context.home.name)
+        seen = ", ".join(f"{name} {value}" for name, value in proof.checks.items())
+        context.check("primary_fenced", True, f"{proof.kind} of site {proof.site}: {seen}")
+    context.mark("fenced")
+
+
+@verb()
+def promote_standby(context: Context) -> None:
+    """Promote the standby, with a fresh fencing proof, and restart its ERP's connections."""
+    if context.marked("promoted") is None:
+        proof = topology.fence(context, context.home.name)
+        promotion = topology.promote(context, context.away.name, proof)
+        context.mark("promoted")
+        detail = f"timeline {promotion.timeline}, {promotion.seconds:.3f} s"
+        context.check("standby_promoted", True, detail)
+    server = context.servers[context.away.name]
+    server.machine.program_restart(server.site.erp.program)
+
+
+@verb()
+def route_front_door(context: Context) -> None:
+    """Send all clients to the surviving site, and cut their sessions with the dead one."""
+    context.front_door.route(context.away.name, context.token)
+    context.mark("routed")
+
+
+@verb()
+def await_erp_write(context: Context) -> None:
+    """Wait for the first ERP write, begun after the fault, that a client saw acknowledged."""
+    fault = context.marked("fault_done")
+    if fault is None:
+        raise StepFailed("no fault was injected")
+    probe = context.probe_directory("availability")
+
+    def answered() -> bool:
+        return availability.first_ok_after(read_journal(probe), fault) is not None
+
+    context.await_until("an acknowledged ERP write", answered)
+    # The survivors run on for a moment, so that the ledger holds writes of the new primary too.
+    time.sleep(float(context.options.get("settle_seconds", 1.0)))
+
+
+@verb()
+def reconcile_ledger(context: Context) -> None:
+    """Stop the writers and take from the surviving database the keys that it holds (RPO)."""
+    ledger.ledger(context.probe_directory("ledger")).stop()
+    with connect_read_write(context.environment, context.database_login) as connection:
+        keys = ledger.recovered_keys(connection, context.run_id)
+    keep_recovered(context, keys, f"site {context.primary.site.name}")
+
+
+def keep_recovered(
+    context: Context, keys: list[str], source: str, rows: Mapping[str, Any] | None = None
+) -> None:
+    """Keep the recovered keys (and a comparison of rows) as raw evidence: raw/recovered.json."""
+    document = {
+        "schema": "anlan.recovered/v1",
+        "source": source,
+        "query": "SELECT key FROM anlan.ledger WHERE run = $1 ORDER BY key",
+        "run": context.run_id,
+        "collected_at": timestamp(datetime.now(UTC)),
+        "row_count": len(keys),
+        "keys": keys,
+        "rows": rows,
+    }
+    context.raw.mkdir(parents=True, exist_ok=True)
+    write_atomically(context.raw / "recovered.json", json.dumps(document, indent=1), mode=0o644)
+
+
+@verb()
+def check_business_invariants(context: Context) -> None:
+    """What must be true of the ERP's data whatever happened, asked of the surviving primary."""
+    with context.primary.connect_local(context.home.database.name) as connection:
+        for result in check_invariants(connection):
+            ok = None if result.population == 0 else result.violations == 0
+            detail = f"{result.says}: {result.violations} of {result.population} violate it"
+            context.check(result.name, ok, detail)
+
+
+@verb(undo=_restore)
+def restore_topology(context: Context) -> None:
+    """Rejoin the old primary (rewound, else copied anew) and fail back to it, losing nothing."""
+    made = topology.restore(context)
+    steps = ", ".join(f"{transition.verb} {transition.site}" for transition in made)
+    context.check("topology_restored", True, steps or "by an earlier attempt")

@@ -1,0 +1,222 @@
+"""Verbs of the restore drill: an isolated twin, recovered to a point in time, and proven usable."""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from orchestrator.drivers.pgbackrest import Backup
+from orchestrator.drivers.postgresql_integrity import amcheck, checksums
+from orchestrator.drivers.twin import Twin
+from orchestrator.drivers.twin_database import TwinDatabase
+from orchestrator.drivers.twin_egress import egress
+from orchestrator.drivers.twin_erp import TwinErp
+from orchestrator.model.errors import InputError
+from orchestrator.model.fact import parse_timestamp
+from orchestrator.probes import ledger
+from orchestrator.probes.invariants import check_invariants, compare_rows
+from orchestrator.probes.journal import read_journal
+from orchestrator.probes.twin_client import transact
+from orchestrator.steps.backup import await_archived, backups_of, repositories
+from orchestrator.steps.context import Context, StepFailed
+from orchestrator.steps.failover import keep_recovered
+from orchestrator.steps.registry import verb
+
+
+def _twin(context: Context) -> Twin:
+    return Twin(context.environment, context.run_id, context.home.machine.service_user)
+
+
+def _database(context: Context) -> TwinDatabase:
+    number = int((context.noted("target") or {})["repository"])
+    # The twin restores as the site that holds the repository would.
+    return TwinDatabase(context.environment, _twin(context), repositories(context)[number], number)
+
+
+def _remove(context: Context) -> None:
+    _twin(context).remove()
+
+
+@verb()
+def choose_target(context: Context) -> None:
+    """Choose backup, repository and point in time: while the ledger writes, half a second ago."""
+    if context.noted("target") is None:
+        number = int(context.options["repository"])
+        if number not in repositories(context):
+            raise InputError(f"there is no repository {number}", "1 or 2")
+        there = [one for one in backups_of(context).backups() if one.repository == number]
+        if not there:
+            raise StepFailed(f"repository {number} holds no backup: run the drill `backup` first")
+        moment, backup = _choose(context, there)
+        primary = context.primary
+        target = {
+            "repository": number,
+            "backup": backup.label,
+            "backup_stopped": backup.stopped.isoformat(),
+            "time": f"{moment:%Y-%m-%d %H:%M:%S.%f}+00",
+            "utc": moment.isoformat(),
+            "wal": _segment_now(context),
+        }
+        context.note("target", target)
+        primary.switch_wal()
+    chosen = context.noted("target") or {}
+    await_archived(context, int(chosen["repository"]), str(chosen["wal"]))
+    detail = f"{chosen['utc']} from backup {chosen['backup']} of repository {chosen['repository']}"
+    context.check("target_chosen", True, detail)
+
+
+def _choose(context: Context, there: list[Backup]) -> tuple[datetime, Backup]:
+    """The moment, and the newest backup that ended before it."""
+    text = str(context.options["target"])
+    # The ledger goes on after the target, so that what came later must be absent.
+    now = datetime.now(UTC)
+    time.sleep(0.5)
+    if text == "latest":
+        moment = now
+    elif text == "random":
+        first = there[0].stopped + timedelta(seconds=1)
+        seconds = random.SystemRandom().uniform(0, max(0.0, (now - first).total_seconds()))
+        moment = first + timedelta(seconds=seconds)
+    else:
+        try:
+            moment = parse_timestamp(text)
+        except ValueError as error:
+            raise InputError(
+                f"{text!r} is no target: {error}",
+                "latest, random, or a time like 2026-11-24T20:15:00+00:00",
+            ) from error
+    before = [one for one in there if one.stopped < moment]
+    if not before:
+        raise StepFailed(f"no backup ended before {moment.isoformat()}: choose a later time")
+    return moment, before[-1]
+
+
+def _segment_now(context: Context) -> str:
+    with context.primary.connect_local() as connection:
+        row = connection.execute("SELECT pg_walfile_name(pg_current_wal_lsn())").fetchone()
+    return str(row[0]) if row else ""
+
+
+@verb(undo=_remove)
+def create_twin(context: Context) -> None:
+    """Make the twin: a directory and a network namespace without any route to production."""
+    context.mark("fault")
+    _twin(context).create(ttl_seconds=float(context.options["ttl_seconds"]))
+    context.mark("twin_made")
+
+
+@verb()
+def restore_twin(context: Context) -> None:
+    """Restore the backup into the twin, and recover it up to the target."""
+    if context.marked("twin_open") is not None:
+        return
+    target = context.noted("target") or {}
+    database = _database(context)
+    fetched = database.restore(
+        type_="time",
+        target=str(target["time"]),
+        backup_label=str(target["backup"]),
+        timeout_seconds=context.seconds_left,
+    )
+    context.mark("restored")
+    opened = database.start(timeout_seconds=context.seconds_left)
+    context.mark("twin_open")
+    context.check("twin_opened", True, f"files {fetched:.2f} s, recovery {opened:.2f} s")
+
+
+@verb()
+def start_twin_erp(context: Context) -> None:
+    """Start an ERP server on the twin; a client inside logs in, writes, reads back (RTO ends)."""
+    database = _database(context)
+    erp = TwinErp(_twin(context), database.site, database.port)
+    erp.start()
+    done = transact(
+        _twin(context), erp.url, database.site.erp.database, context.erp_login, context.run_id
+    )
+    context.mark("twin_served")
+    values = asdict(done)
+    detail = ", ".join(f"{name} {_short(value)}" for name, value in values.items())
+    context.check("twin_erp_serves", done.is_complete, detail)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+@verb()
+def reconcile_twin(context: Context) -> None:
+    """Take from the twin the ledger's keys it holds: all up to the target, none sent after it."""
+    ledger.ledger(context.probe_directory("ledger")).stop()
+    database = _database(context)
+    name = database.site.database.name
+    with (
+        database.connect_local(name) as twin,
+        context.primary.connect_local(name) as production,
+    ):
+        keys = ledger.recovered_keys(twin, context.run_id)
+        rows = compare_rows(production, twin, str((context.noted("target") or {})["utc"]))
+    journal = read_journal(context.probe_directory("ledger"))
+    target = parse_timestamp(str((context.noted("target") or {})["utc"]))
+    offset_ns = int((target - journal.utc(int(journal.header["t"]))).total_seconds() * 1e9)
+    context.mark("target", int(journal.header["t"]) + offset_ns)
+    keep_recovered(context, keys, f"twin {context.run_id}", rows)
+
+
+@verb()
+def check_twin_integrity(context: Context) -> None:
+    """Check every heap and index (amcheck), and the ERP's business invariants, on the twin."""
+    database = _database(context)
+    twin = _twin(context)
+    name = database.site.database.name
+    sound = amcheck(
+        database.bin_directory, twin.run_directory, database.port, name, twin.service_user
+    )
+    context.check("amcheck", sound.is_sound, "; ".join(sound.problems[:5]) or "consistent")
+    with database.connect_local(name) as connection:
+        for result in check_invariants(connection):
+            ok = None if result.population == 0 else result.violations == 0
+            detail = f"{result.says}: {result.violations} of {result.population} violate it"
+            context.check(result.name, ok, detail)
+
+
+@verb()
+def check_twin_checksums(context: Context) -> None:
+    """Stop the twin's database and read every block's checksum."""
+    database = _database(context)
+    database.stop()
+    found = checksums(
+        database.bin_directory, _twin(context).data_directory, _twin(context).service_user
+    )
+    detail = f"{found.blocks} blocks of {found.files} files, {found.bad_blocks} bad"
+    context.check("data_checksums", found.is_sound, detail)
+
+
+@verb()
+def check_twin_isolation(context: Context) -> None:
+    """Try every production endpoint from inside the twin: each must be refused."""
+    database = _database(context)
+    report = egress(_twin(context), [database.repository_endpoint()])
+    reached = [one.name for one in report.endpoints if one.inside]
+    outside = sum(one.outside for one in report.endpoints)
+    context.check(
+        "twin_isolated",
+        report.is_isolated and outside == len(report.endpoints),
+        f"from inside {len(reached)} of {len(report.endpoints)} endpoints reached "
+        f"{' '.join(reached)}, from outside {outside}",
+    )
+
+
+@verb()
+def remove_twin(context: Context) -> None:
+    """Remove the twin: no process of it lives, no file of it is left."""
+    twin = _twin(context)
+    twin.remove()
+    left = twin.residue()
+    context.check(
+        "no_residue",
+        left.is_zero,
+        f"{len(left.processes)} processes left, directory exists: {left.directory_exists}",
+    )

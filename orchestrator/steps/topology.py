@@ -1,0 +1,310 @@
+"""Bring the environment back to where it starts: home is primary, away its standby, routed home.
+
+A resolver in the manner of a state machine: look at the world, name the one next transition, make
+it, look again. It ends when no transition is left, whatever state a crash left behind.
+
+Invariant: never are two databases writable.
+1. A stopped database is started as it is only if it follows (it has standby.signal), or if it is
+   the one that may be the primary: no server accepts writes, and the other site either follows or
+   is of an older timeline. Servers do not start by themselves.
+2. A standby is promoted only with a fresh proof that the other database is stopped, and a promise
+   of it is in the journal before the server is told. After that promise the other database is never
+   started as a primary, so a promotion that a crash cut short can only be completed.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from orchestrator.drivers.fencing import FencingProof, fence_database, fence_machine
+from orchestrator.drivers.postgresql import PostgreSQL, Promotion, Role
+from orchestrator.drivers.postgresql_standby import basebackup, configure_standby, rewind
+from orchestrator.drivers.process import run
+from orchestrator.model.errors import InfrastructureError
+from orchestrator.steps.context import Context, StepFailed
+
+_MAX_TRANSITIONS = 40
+
+
+@dataclass(frozen=True)
+class Node:
+    """A site as it is now. `timeline` is the newest its data directory knows."""
+
+    site: str
+    machine_up: bool
+    role: Role
+    follows: bool
+    timeline: int
+
+
+@dataclass(frozen=True)
+class World:
+    """Both sites, the promise (the site last chosen to be primary) and where clients are sent."""
+
+    home: Node
+    away: Node
+    promised: str
+    routed: str | None
+    replicating: bool
+    synchronous: bool
+
+    @property
+    def nodes(self) -> tuple[Node, Node]:
+        """Home and away."""
+        return (self.home, self.away)
+
+    @property
+    def primary(self) -> Node | None:
+        """The node that accepts writes. Raises InfrastructureError when both do."""
+        found = [node for node in self.nodes if node.role is Role.PRIMARY]
+        if len(found) == 2:
+            raise InfrastructureError(
+                "both databases accept writes: split brain",
+                "stop the one that clients do not use, keep its data, and compare by hand",
+            )
+        return found[0] if found else None
+
+
+@dataclass(frozen=True)
+class Transition:
+    """What to do next: `start_machine`, `start`, `promote`, `rejoin`, … on a site."""
+
+    verb: str
+    site: str
+
+
+def next_transition(world: World) -> Transition | None:  # noqa: PLR0911  (one return a rule)
+    """The one next transition, or None when the environment is as it starts. Pure."""
+    for node in world.nodes:
+        if not node.machine_up:
+            return Transition("start_machine", node.site)
+    primary = world.primary
+    if primary is None:
+        return _without_primary(world)
+    other = world.away if primary is world.home else world.home
+    if other.role is Role.DOWN:
+        return Transition("start" if _may_follow(other, primary) else "rejoin", other.site)
+    if not world.replicating:
+        return Transition("rejoin", other.site)
+    if primary is world.away:
+        return Transition("failback", world.home.site)
+    if not world.synchronous:
+        return Transition("settle_replication", primary.site)
+    if world.routed != world.home.site:
+        return Transition("route", world.home.site)
+    return None
+
+
+def _may_follow(node: Node, primary: Node) -> bool:
+    """Whether a stopped node can be started as it is: it follows, on the primary's history."""
+    return node.follows and node.timeline <= primary.timeline
+
+
+def _without_primary(world: World) -> Transition:
+    """No database accepts writes: which one shall?"""
+    for node, other in ((world.home, world.away), (world.away, world.home)):
+        if node.role is Role.STANDBY and other.role is Role.DOWN and not other.follows:
+            # The other was the last primary, unless this one was promised to take over.
+            promised = world.promised == node.site and node.timeline >= other.timeline
+            return Transition("promote", node.site) if promised else Transition("start", other.site)
+    leaders = [node for node in world.nodes if node.role is Role.DOWN and not node.follows]
+    if leaders:
+        newest = max(leaders, key=lambda node: (node.timeline, node.site == world.promised))
+        return Transition("start", newest.site)
+    raise InfrastructureError(
+        "no database accepts writes and both follow: neither is known to be the newest",
+        "compare pg_last_wal_receive_lsn() of both, and promote the newer one by hand",
+    )
+
+
+def restore(context: Context) -> list[Transition]:
+    """Make transitions until none is left; returns them.
+
+    Raises InfrastructureError or StepFailed when one does not succeed; calling again goes on.
+    """
+    made: list[Transition] = []
+    while (transition := next_transition(look(context))) is not None:
+        if len(made) >= _MAX_TRANSITIONS:
+            raise StepFailed(f"no rest after {len(made)} transitions, the last: {made[-3:]}")
+        made.append(transition)
+        context.journal.write("transition", verb=transition.verb, site=transition.site)
+        _make(context, transition)
+    _await_erps(context)
+    return made
+
+
+def look(context: Context) -> World:
+    """See both sites as they are now. Raises InfrastructureError when they cannot be seen."""
+    home, away = context.home.name, context.away.name
+    nodes = {name: _node(server) for name, server in context.servers.items()}
+    promises = [entry for entry in context.journal.entries if entry["kind"] == "promise"]
+    primary = next((name for name, node in nodes.items() if node.role is Role.PRIMARY), None)
+    replicating = synchronous = False
+    if primary is not None:
+        server, standby = context.servers[primary], context.environment.peer(primary)
+        name = standby.database.application_name
+        states = [one for one in server.replicas() if one.application_name == name]
+        replicating = any(one.state == "streaming" for one in states)
+        wanted = f"FIRST 1 ({name})" if server.settings.synchronous else ""
+        slots = context.servers[standby.name].slots() if replicating else {}
+        synchronous = server.synchronous_names() == wanted and not slots
+    return World(
+        home=nodes[home],
+        away=nodes[away],
+        promised=str(promises[-1]["site"]) if promises else "",
+        routed=context.front_door.active(),
+        replicating=replicating,
+        synchronous=synchronous,
+    )
+
+
+def promote(context: Context, site: str, proof: FencingProof) -> Promotion:
+    """Promise the promotion of `site`, then make it. Raises Refused, InfrastructureError."""
+    context.journal.write("promise", site=site)
+    return context.servers[site].promote(
+        context.token, proof, timeout_seconds=min(context.seconds_left, 60.0)
+    )
+
+
+def fence(context: Context, site: str) -> FencingProof:
+    """Prove that the database of `site` is stopped, its machine dead or alive. Raises Refused."""
+    server = context.servers[site]
+    if server.machine.is_running():
+        return fence_database(server.site, server.machine)
+    return fence_machine(server.site, server.machine)
+
+
+def _make(context: Context, transition: Transition) -> None:
+    site = transition.site
+    server = context.servers[site]
+    peer = context.servers[context.environment.peer(site).name]
+    match transition.verb:
+        case "start_machine":
+            if not server.machine.is_running():
+                if server.machine.processes():
+                    server.machine.kill(context.token)
+                server.machine.start()
+        case "start":
+            server.start()
+        case "promote":
+            promote(context, site, fence(context, peer.site.name))
+        case "rejoin":
+            _rejoin(context, server, peer)
+        case "failback":
+            _failback(context, server, peer)
+        case "settle_replication":
+            _settle(server, peer)
+        case "route":
+            context.front_door.route(site, context.token)
+
+
+def _rejoin(context: Context, server: PostgreSQL, primary: PostgreSQL) -> None:
+    """Make `server` stream from `primary`: as it is if it can, else rewound, else copied anew."""
+    name = server.settings.application_name
+    primary.create_slot(name)
+    if server.role() is Role.STANDBY:
+        try:
+            primary.await_streaming(name, timeout_seconds=5.0)
+            return
+        except InfrastructureError:
+            server.stop()
+    try:
+        method = rewind(server, context.token, primary.site).method
+    except InfrastructureError as error:
+        context.journal.write("rewind_failed", site=server.site.name, error=error.what[:500])
+        method = basebackup(server, context.token, primary.site).method
+    context.journal.write("rejoined", site=server.site.name, method=method)
+    server.start()
+    primary.await_streaming(name)
+    for slot in server.slots():
+        server.drop_slot(slot)
+
+
+def _failback(context: Context, home: PostgreSQL, away: PostgreSQL) -> None:
+    """Switch over to `home`, which streams: clean stop, nothing left unsent, fence, promote."""
+    name = home.settings.application_name
+    away.await_streaming(name)
+    away.set_synchronous([name])
+    away.stop()
+    _require_all_received(home, away)
+    promote(context, home.site.name, fence(context, away.site.name))
+    home.create_slot(away.settings.application_name)
+    home.machine.program_restart(home.site.erp.program)
+    context.front_door.route(home.site.name, context.token)
+    # A clean stop sends everything: the old primary is a prefix of the new one's history.
+    configure_standby(away, home.site)
+    away.start()
+    home.await_streaming(away.settings.application_name)
+    _settle(home, away)
+    away.machine.program_restart(away.site.erp.program)
+
+
+def _require_all_received(standby: PostgreSQL, stopped: PostgreSQL) -> None:
+    """The standby holds the stopped primary's shutdown checkpoint. Raises StepFailed."""
+    control = _control_data(stopped)
+    state = re.search(r"Database cluster state:\s+(.+)", control)
+    found = re.search(r"Latest checkpoint location:\s+([0-9A-F]+/[0-9A-F]+)", control)
+    if state is None or found is None or state[1].strip() != "shut down":
+        raise StepFailed(f"site {stopped.site.name} did not stop cleanly: no failback")
+    received = standby.receiver().received_lsn
+    if _lsn(received) <= _lsn(found[1]):
+        raise StepFailed(
+            f"site {standby.site.name} received up to {received}, "
+            f"site {stopped.site.name} wrote up to {found[1]}: no failback"
+        )
+
+
+def _settle(primary: PostgreSQL, standby: PostgreSQL) -> None:
+    """Synchronous as the tier says, and no slot on the standby that would keep its WAL forever."""
+    name = standby.settings.application_name
+    primary.set_synchronous([name] if primary.settings.synchronous else [])
+    for slot in standby.slots():
+        standby.drop_slot(slot)
+
+
+def _await_erps(context: Context) -> None:
+    """Both ERP servers run (one that gave up is started), and the front door sees a healthy one."""
+    for server in context.servers.values():
+        server.machine.program_start(server.site.erp.program)
+    door = context.front_door
+    context.await_until(
+        "a healthy ERP behind the front door",
+        lambda: all(state.healthy for state in door.servers() if state.enabled),
+    )
+
+
+def _node(server: PostgreSQL) -> Node:
+    data = server.settings.data_directory
+    return Node(
+        site=server.site.name,
+        machine_up=server.machine.is_running(),
+        role=server.role(),
+        follows=(data / "standby.signal").exists(),
+        timeline=_timeline(server) if data.exists() else 0,
+    )
+
+
+def _timeline(server: PostgreSQL) -> int:
+    """The newest timeline that a data directory knows: control file, or a history file in pg_wal.
+
+    A fresh primary's control file names its old timeline until its first checkpoint.
+    """
+    found = re.search(r"Latest checkpoint's TimeLineID:\s+(\d+)", _control_data(server))
+    timelines = [int(found[1])] if found else []
+    wal = server.settings.data_directory / "pg_wal"
+    timelines += [int(path.stem, 16) for path in wal.glob("????????.history")]
+    return max(timelines, default=0)
+
+
+def _control_data(server: PostgreSQL) -> str:
+    return run(
+        [server.settings.bin_directory / "pg_controldata", server.settings.data_directory],
+        timeout_seconds=30.0,
+        as_user=server.site.machine.service_user,
+    ).output
+
+
+def _lsn(text: str) -> int:
+    high, _, low = text.partition("/")
+    return (int(high or "0", 16) << 32) + int(low or "0", 16)
