@@ -174,7 +174,7 @@ class PostgreSQL:
                         raise InfrastructureError(
                             f"site {self.site.name} is still a standby {timeout_seconds:g} s "
                             "after its promotion began",
-                            f"read {self.settings.log_file}: it may wait for WAL to replay",
+                            f"read {self.settings.logs}: it may wait for WAL to replay",
                         )
                     time.sleep(_POLL_SECONDS)
             seconds = time.monotonic() - started
@@ -223,7 +223,7 @@ class PostgreSQL:
                 raise InfrastructureError(
                     f"{standby} does not stream from site {self.site.name} after "
                     f"{timeout_seconds:g} s",
-                    f"read the standby's PostgreSQL log, and {self.settings.log_file}",
+                    f"read the standby's PostgreSQL log, and {self.settings.logs}",
                 )
             time.sleep(0.02)
 
@@ -313,7 +313,7 @@ class PostgreSQL:
                 raise InfrastructureError(
                     f"the database of site {self.site.name} does not accept connections: its "
                     f"program is {status.state}",
-                    f"read {self.settings.log_file}",
+                    f"read {self.settings.logs}",
                 )
             time.sleep(0.02)
         return role
@@ -330,7 +330,7 @@ class PostgreSQL:
         except psycopg.Error as error:
             raise InfrastructureError(
                 f"the database of site {self.site.name} refused a command: {error}",
-                f"read {self.settings.log_file}",
+                f"read {self.settings.logs}",
             ) from error
 
     def _set(self, connection: Connection, name: str, wish: str) -> None:
@@ -343,7 +343,7 @@ class PostgreSQL:
             if time.monotonic() > deadline:
                 raise InfrastructureError(
                     f"site {self.site.name} did not take {name} = {wish!r}",
-                    f"read {self.settings.log_file}",
+                    f"read {self.settings.logs}",
                 )
             time.sleep(_POLL_SECONDS)
 

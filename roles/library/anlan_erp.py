@@ -49,6 +49,30 @@ system_default = erp_tls
 Protocol = -ALL,TLSv1.3
 """
 
+# Started without a writable database the ERP would answer every login with an error, for ever: it
+# loads its modules once, and does not end when that fails.
+START = """\
+# Written by anlan: waits for a database that takes writes, then becomes the ERP's server.
+import configparser
+import os
+import sys
+import time
+
+import psycopg
+
+settings = configparser.ConfigParser(interpolation=None)
+settings.read(sys.argv[1])
+uri = settings["database"]["uri"].replace("/?", f"/{sys.argv[2]}?", 1)
+while True:
+    try:
+        psycopg.connect(uri).close()
+        break
+    except psycopg.OperationalError:
+        time.sleep(0.1)
+server = os.path.join(os.path.dirname(sys.executable), "trytond")
+os.execv(server, [server, "-c", sys.argv[1], "-d", sys.argv[2]])
+"""
+
 
 def files(parameters: dict[str, Any]) -> dict[Path, bytes]:
     """The files of the configuration with their content."""
@@ -60,7 +84,11 @@ def files(parameters: dict[str, Any]) -> dict[Path, bytes]:
         port=parameters["port"],
         machine=parameters["machine"],
     )
-    return {etc / "trytond.conf": text.encode(), etc / "erp-openssl.cnf": OPENSSL.encode()}
+    return {
+        etc / "trytond.conf": text.encode(),
+        etc / "erp-openssl.cnf": OPENSSL.encode(),
+        etc / "erp-start.py": START.encode(),
+    }
 
 
 def main() -> None:

@@ -40,7 +40,7 @@ TREE = (
     ("etc/programs", 0o700, False),
     ("tls", 0o755, False),
     ("run", 0o755, True),
-    ("log", 0o755, True),
+    ("log", 0o700, True),  # the logs name users, keys and addresses
     ("data", 0o755, True),
 )
 CONFIGURATION = """\
@@ -152,6 +152,7 @@ class Machine:
                 cwd=self.directory,
                 env=environment,
                 start_new_session=True,
+                umask=0o077,
             )
         deadline = time.monotonic() + START_TIMEOUT_SECONDS
         while self.supervisor.pid() != process.pid:

@@ -58,7 +58,6 @@ class Backups:
         self.archive_text = (
             "# Written by anlan: the repositories can take the WAL.\n"
             f"archive_command = '{command} archive-push %p'\n"
-            f"restore_command = '{command} archive-get %f \"%p\"'\n"
         )
 
     def run(self, *arguments: str) -> str:

@@ -201,6 +201,8 @@ class Server:
             f"primary_slot_name = {quoted(self.parameters['name'])}",
             "recovery_target_timeline = 'latest'",
             "synchronous_standby_names = ''",
+            # The slot keeps what it needs; asking a repository of a dead site delays a promotion.
+            "restore_command = ''",
         ]
         text = "\n".join(settings) + "\n"
         write(self.fresh / "postgresql.auto.conf", text.encode(), 0o600, self.user)

@@ -71,6 +71,8 @@ def ini(parameters: dict[str, Any]) -> str:
     """The supervisord section of the program."""
     name, machine, user = parameters["name"], parameters["machine"], parameters["user"]
     environment = {key: str(value) for key, value in parameters["environment"].items()}
+    # What a killed program leaves lies inside the machine and goes with it.
+    environment.setdefault("TMPDIR", f"{machine}/run")
     autostart = parameters["autostart"]
     if autostart is None:
         autostart = parameters["autorestart"]

@@ -100,11 +100,13 @@ def _play(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _environment(folder: Path, roles: Path) -> dict[str, str]:
-    settings = folder / "ansible.cfg"
+    settings, temporary = folder / "ansible.cfg", folder / "tmp"
     settings.touch()  # empty: no setting of the user or of the current directory counts
+    temporary.mkdir()
     binaries = str(Path(sys.executable).parent)
     return {
         "PATH": f"{binaries}:{os.environ.get('PATH', os.defpath)}",
+        "TMPDIR": str(temporary),  # what a killed run leaves lies in the folder that is removed
         "ANSIBLE_CONFIG": str(settings),
         "ANSIBLE_HOME": str(folder / "home"),
         "ANSIBLE_LOCAL_TEMP": str(folder / "local"),

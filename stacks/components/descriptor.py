@@ -107,7 +107,7 @@ def _site(layout: Layout, name: str) -> dict[str, Any]:
             "data_directory": machine.path("data/pg"),
             "config_file": machine.path("etc/postgresql.conf"),
             "socket_directory": machine.path("run"),
-            "log_file": machine.path("log/postgresql.log"),
+            "log_directory": machine.path("log"),
             "certificate_file": machine.path("tls/replicator.crt"),
             "key_file": machine.path("tls/replicator.key"),
             "passfile": machine.path("etc/pgpass"),
