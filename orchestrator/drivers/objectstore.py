@@ -139,13 +139,30 @@ class ObjectStore:
         return answer["VersionId"]
 
     def retained_until(self, bucket: str, key: str, version: str) -> tuple[str, datetime]:
-        """The lock mode of one version and the time (UTC) until which it holds."""
+        """The lock mode of one version and the time (UTC) until which it holds.
+
+        A version without a lock of its own has the bucket's, from when it was written; with
+        neither the mode is empty and the time is that of writing.
+        """
         try:
             answer = self._client.get_object_retention(Bucket=bucket, Key=key, VersionId=version)
-        except (ClientError, BotoCoreError) as error:
+        except ClientError as error:
+            if _code(error) == "NoSuchObjectLockConfiguration":
+                return self._default_retention(bucket, key, version)
+            raise self._failed(f"read the retention of {bucket}/{key}", error) from error
+        except BotoCoreError as error:
             raise self._failed(f"read the retention of {bucket}/{key}", error) from error
         retention: Any = answer["Retention"]
         return str(retention["Mode"]), retention["RetainUntilDate"].astimezone(UTC)
+
+    def _default_retention(self, bucket: str, key: str, version: str) -> tuple[str, datetime]:
+        lock = self.lock_settings(bucket)
+        try:
+            head = self._client.head_object(Bucket=bucket, Key=key, VersionId=version)
+        except (ClientError, BotoCoreError) as error:
+            raise self._failed(f"look at {bucket}/{key}", error) from error
+        written = head["LastModified"].astimezone(UTC)
+        return lock.mode, written + timedelta(days=lock.days)
 
     def try_delete_locked(self, bucket: str, key: str, version: str) -> DeletionAttempt:
         """Try to delete a locked version, also bypassing governance: it must be refused.

@@ -92,7 +92,11 @@ def derive(plan: Mapping[str, Any], raw: Mapping[str, Any]) -> dict[str, Any]:
         doubts.append(f"steps not run: {', '.join(missed)}")
     measured = _measure(plan, steps, raw, doubts)
     checks = steps.checks() + measured.pop("checks")
-    reasons += [f"check {c['name']}: {c['detail']}" for c in checks if c["ok"] is False]
+    preparing = {row["id"] for row in rows if row["phase"] in _PREPARING}
+    for check in checks:
+        if check["ok"] is False:
+            words = f"check {check['name']}: {check['detail']}"
+            (doubts if check["step"] in preparing else reasons).append(words)
     doubts += [f"not observed: {c['name']}: {c['detail']}" for c in checks if c["ok"] is None]
     targets = [_target(name, value, measured[name]) for name, value in plan["targets"].items()]
     for target in targets:

@@ -140,7 +140,8 @@ def check_object_lock(context: Context) -> None:
             f"{len(mine)} objects of {label}, the shortest lock ends in {hours:.1f} h "
             f"(configured: {days} d)",
         )
-        victim = mine[0]
+        # One is risked at a time: an object that can be deleted is the finding, and is gone.
+        victim = min(mine, key=lambda one: one.size_bytes)
         attempt = store.try_delete_locked(bucket, victim.key, victim.version)
         context.check(
             f"repository_{number}_deletion_refused",

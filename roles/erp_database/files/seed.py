@@ -24,6 +24,7 @@ from erp_api import Erp, initialise, server
 YEARS = range(2025, 2036)
 SEED_YEAR = 2025
 INVOICES = 100
+PAID = 10
 
 
 def day(index: int) -> datetime.date:
@@ -308,6 +309,40 @@ def invoices(
     )
     acknowledge_past_payment(erp, made)
     erp("account.invoice.post", made)
+    payments(erp, ids, made[:PAID])
+
+
+def payments(erp: Erp, ids: dict[str, int], made: list[int]) -> None:
+    """Pay invoices whole, so that the ledger holds reconciliations too."""
+    cash = erp.find("account.account", ["company", "=", ids["company"]], ["code", "=", "1.1.1"])
+    method = erp.new(
+        "account.invoice.payment.method",
+        name="Bank transfer",
+        company=ids["company"],
+        journal=erp.find("account.journal", ["type", "=", "cash"]),
+        credit_account=cash,
+        debit_account=cash,
+    )
+    before = dict(erp.context)
+    for row in erp("account.invoice.read", made, ["amount_to_pay"]):
+        choice = {
+            "payee": None,
+            "amount": row["amount_to_pay"],
+            "currency": ids["currency"],
+            "company": ids["company"],
+            "invoice_account": None,
+            "payment_method": method,
+            "date": day(INVOICES),
+        }
+        invoice = row["id"]
+        erp.context = {
+            **before,
+            "active_model": "account.invoice",
+            "active_id": invoice,
+            "active_ids": [invoice],
+        }
+        erp.wizard("account.invoice.pay", ("start", {}), ("choice", {"start": choice}))
+    erp.context = before
 
 
 def acknowledge_past_payment(erp: Erp, made: list[int]) -> None:
