@@ -193,7 +193,22 @@ def resume(run_id: str, as_json: bool) -> int:
     """Finish a run that was cut short: go on with its steps, then undo and evidence."""
     from orchestrator.engine import runs  # noqa: PLC0415
 
-    return _work(runs.load(common.state_directory(), run_id), as_json)
+    try:
+        found = runs.load(common.state_directory(), run_id)
+    except InputError:
+        if _free_unborn(run_id):
+            click.echo(f"run {run_id} had not begun, nothing was touched; its lease is released")
+            return 0
+        raise
+    return _work(found, as_json)
+
+
+def _free_unborn(run_id: str) -> bool:
+    """Release the lease of a run that died before it had a directory; whether there was one."""
+    from orchestrator.drivers.lease import LeaseFile  # noqa: PLC0415
+
+    environments = [common.find_environment(name) for name in common.environment_names()]
+    return any(LeaseFile(one.lease_file).release(run_id) for one in environments)
 
 
 @drill.command()

@@ -1,0 +1,42 @@
+"""Running `anlan` as a user would: a process of its own with a state directory of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+
+
+def anlan(
+    state: Path, *arguments: str, timeout_seconds: float = 300
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "orchestrator", *arguments],
+        env={**os.environ, "ANLAN_STATE_DIR": str(state)},
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        timeout=timeout_seconds,
+        check=False,
+    )
+
+
+def only_run(state: Path) -> str:
+    """The id of the one run of a state directory."""
+    (path,) = [path for path in (state / "runs").iterdir() if not path.name.startswith(".")]
+    return path.name
+
+
+def run_of(state: Path) -> list[dict[str, Any]]:
+    """The entries of the one run's journal so far."""
+    found = list((state / "runs").glob("[!.]*/raw/steps.jsonl"))
+    if not found:
+        return []
+    lines = found[0].read_text().split("\n")[:-1]
+    return [json.loads(line) for line in lines]
