@@ -70,7 +70,9 @@ def audit(state_dir: Path, keys: Sequence[Ed25519PublicKey]) -> Audit:
         return Audit((Problem(error.code, LOG_FILE, str(error)),))
     except dsse.UntrustedError as error:
         return Audit((Problem("untrusted-signer", LOG_FILE, str(error)),))
-    run_dirs = sorted((state_dir / "runs").glob("*"))
+    run_dirs = sorted(
+        path for path in (state_dir / "runs").glob("*") if not path.name.startswith(".")
+    )
     problems = [problem for run_dir in run_dirs for problem in _check_run(run_dir, entries)]
     for entry in entries:
         if entry.kind == "plan" and not (state_dir / "runs" / entry.run_id).is_dir():

@@ -232,8 +232,8 @@ class _Verifier:
         return derived
 
     def report(self, rederive: Rederive) -> None:
-        """Render the report again: it must say what the data says."""
-        if rederive.report is None or layout.REPORT not in self.contents:
+        """Render the report again, if all it shows holds: it must say what the data says."""
+        if self.problems or rederive.report is None or layout.REPORT not in self.contents:
             return
         try:
             rendered = rederive.report(self.contents)

@@ -123,7 +123,7 @@ def scale(until: float) -> Scale:
 
 def rates(times: Sequence[float], until: float, bins: int = 120) -> tuple[float, list[float]]:
     """Return (seconds a bin, events per second in each bin from 0 to `until`)."""
-    width = max(until / bins, 0.1)
+    width = max(until / bins, 0.5)
     counts = [0] * max(1, math.ceil(until / width))
     for moment in times:
         if 0 <= moment < until:

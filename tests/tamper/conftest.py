@@ -35,6 +35,7 @@ from orchestrator.evidence import (
     verify,
 )
 from orchestrator.model.canonical import canonical, sha256
+from orchestrator.report import render
 
 SAMPLE = Sample(run_id="20261125-failover-good")
 FAILED = Sample(
@@ -110,7 +111,7 @@ def build(
         meddle(run_dir)
         clock.now = sample.started_at + timedelta(minutes=5)
         store.record_run(run_dir)
-    (run_dir / "report.html").write_text("<!doctype html><title>report</title>")
+    (run_dir / "report.html").write_text(render(run_dir))
     packed = EvidenceStore(state, signer).export(run_dir, state / "bundle.zip").read_bytes()
     return Good(bundle.unpack(packed), signer, packed, state)
 

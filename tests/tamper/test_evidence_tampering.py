@@ -83,7 +83,7 @@ def test_the_untouched_bundle_is_valid_and_its_summary_is_what_was_measured(good
     found = good.check(good.packed)
     assert (found.status, found.problems) == ("VALID", ())
     assert found.summary["verdict"] == "pass"
-    assert found.summary["rto_seconds"] == pytest.approx(5.9)
+    assert found.summary["rto_seconds"] == pytest.approx(5.98)
     assert found.summary["policies"] == {"pass": 3}
     assert sorted(good.contents) == sorted(MEMBERS), "a member that no test below flips"
 
@@ -253,7 +253,8 @@ def test_case_09_one_statement_is_signed_again_with_a_new_key(good: Good, kind: 
 def test_case_10_the_attackers_key_comes_with_the_bundle(good: Good, tmp_path: Path) -> None:
     attacker = stranger()
     forged = build(tmp_path, SAMPLE, attacker)
-    packed = forged.seal({"keys/evidence.pub": attacker.public_key_pem().encode()})
+    key = attacker.public_key_pem().encode()
+    packed = forged.seal({"keys/evidence.pub": key, at.REPORT: None})
     assert forged.check(packed).status == "VALID", "it is a good forgery"
     found = good.check(packed)
     assert found.status == "UNTRUSTED"
@@ -623,6 +624,14 @@ def test_case_38_a_better_finding_is_signed_with_the_stolen_key(thief: Thief) ->
 
     forged = thief(lambda run_dir: edit_file(run_dir / "findings.json", change))
     assert "finding-mismatch" in codes(forged, forged.packed)
+
+
+def test_case_38_a_report_that_says_something_else_is_signed_with_the_stolen_key(
+    failed: Good,
+) -> None:
+    page = failed.contents[at.REPORT].replace(b"Failed", b"Passed")
+    assert page != failed.contents[at.REPORT]
+    assert codes(failed, failed.seal({at.REPORT: page})) == {"report-mismatch"}
 
 
 @pytest.mark.parametrize("content", [b"[]", b"7", b'"x"', b"{}", b"null", b"[" * 60 + b"]" * 60])

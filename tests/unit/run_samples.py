@@ -1,22 +1,23 @@
 """Run directories as the engine leaves them, made from journals that a drill could have written.
 
-`derive` is a small stand-in for the engine's: pure, from plan and raw data alone.
+Verdicts are derived by the engine's own function, as for a real run.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from orchestrator.engine.verdict import derive
 from orchestrator.evidence import EvidenceStore, Rederive, Signer
 from orchestrator.evidence.verify import raw_of
 from orchestrator.model.fact import Fact, facts_document, timestamp
 from orchestrator.policy.rederive import rederive_findings
+from orchestrator.report import render_bundle
 
 SECOND = 1_000_000_000
 ORIGIN_NS = 9_000 * SECOND
@@ -111,6 +112,16 @@ _STEPS = {
         ("locked", "verify", 0.4, "Objects are locked", "对象已锁定"),
     ],
 }
+_MARKS = {
+    "kill-site": "fault_done",
+    "detect": "detected",
+    "fence": "fenced",
+    "promote": "promoted",
+    "switch-front-door": "routed",
+    "restore-twin": "restored",
+    "start-twin": "twin_open",
+    "login": "twin_served",
+}
 _TITLES = {
     "failover": ("Failover to the second site", "切换到第二站点"),
     "restore": ("Restore to an isolated twin", "恢复到隔离副本"),
@@ -176,27 +187,45 @@ def _header(probe: str, run_id: str, started_at: datetime, **settings: Any) -> d
     }
 
 
+def _steps(sample: Sample, schedule: list[Any], end: float) -> list[dict[str, Any]]:
+    """The step journal, as `orchestrator.steps.journal` writes it."""
+    steps = [_header("steps", sample.run_id, sample.started_at)]
+    for name, phase, at, seconds, status in schedule:
+        if status == "not_run":
+            continue
+        ok = None if sample.unreachable and name == "invariants" else name != sample.failed_check
+        begin, stop = (ORIGIN_NS + int(moment * SECOND) for moment in (at, at + seconds))
+        steps.append({"kind": "begin", "t": begin, "step": name})
+        if (name == "kill-site") or (phase == "recover" and name == "restore-twin"):
+            steps.append({"kind": "mark", "t": begin, "name": "fault"})
+        if name in _MARKS and status == "done":
+            steps.append({"kind": "mark", "t": stop, "name": _MARKS[name]})
+        if phase in {"verify", "restore"}:
+            check = {"step": name, "name": f"{name}_holds", "ok": ok, "detail": "12 of 12 hold"}
+            steps.append({"kind": "check", "t": stop, **check})
+        error = "" if status == "done" else "the server did not answer in 30 s"
+        steps.append({"kind": "end", "t": stop, "step": name, "status": status, "error": error})
+    for name, phase, _, _, status in reversed(schedule if sample.fail_step else []):
+        if status == "done" and phase in {"prepare", "fault"}:
+            steps.append({"kind": "undo_begin", "t": ORIGIN_NS + int(end * SECOND), "step": name})
+            steps.append(
+                {
+                    "kind": "undo_end",
+                    "t": ORIGIN_NS + int((end + 0.5) * SECOND),
+                    "step": name,
+                    "status": "done",
+                    "error": "",
+                }
+            )
+    return steps
+
+
 def _raw(sample: Sample) -> dict[str, bytes]:
     schedule = _schedule(sample)
     end = max(at + seconds for _, _, at, seconds, status in schedule if status != "not_run")
     fault = next((a for _, p, a, _, s in schedule if p == "fault" and s != "not_run"), None)
     ends = {name: at + seconds for name, _, at, seconds, status in schedule if status == "done"}
     first_ok = ends.get("first-write", end)
-    steps = [_header("steps", sample.run_id, sample.started_at)]
-    for name, _, at, seconds, status in schedule:
-        if status == "not_run":
-            continue
-        ok = None if sample.unreachable and name == "invariants" else name != sample.failed_check
-        steps.append({"kind": "started", "t": ORIGIN_NS + int(at * SECOND), "step": name})
-        steps.append(
-            {
-                "kind": status,
-                "t": ORIGIN_NS + int((at + seconds) * SECOND),
-                "step": name,
-                "error": "" if status == "done" else "the server did not answer in 30 s",
-                "checks": [{"name": f"{name}-holds", "ok": ok, "detail": f"{name}: 12 of 12"}],
-            }
-        )
     ledger = [_header("ledger", sample.run_id, sample.started_at, writers=4)]
     availability = [_header("availability", sample.run_id, sample.started_at, clients=2)]
     keys: list[str] = []
@@ -224,7 +253,7 @@ def _raw(sample: Sample) -> dict[str, bytes]:
     before = [k for k in keys if fault is None or int(k.rsplit("-", 1)[1]) / 10 < fault]
     lost = set(before[len(before) - sample.lost :]) if sample.lost else set()
     raw = {
-        "raw/steps.jsonl": lines(steps),
+        "raw/steps.jsonl": lines(_steps(sample, schedule, end)),
         "raw/facts.json": dump(_facts(sample, sample.started_at + timedelta(seconds=end))),
     }
     if sample.drill != "backup":
@@ -264,132 +293,7 @@ def _facts(sample: Sample, now: datetime) -> dict[str, Any]:
     )
 
 
-def derive(plan: dict[str, Any], raw: dict[str, Any]) -> dict[str, Any]:
-    """Return what `run.json` holds under `derived`, from the plan and the raw data alone."""
-    journal = raw["steps"]
-    origin = journal[0]["t"]
-    started = {e["step"]: (e["t"] - origin) / SECOND for e in journal if e["kind"] == "started"}
-    ended = {e["step"]: e for e in journal if e["kind"] in {"done", "failed"}}
-    steps: list[dict[str, Any]] = []
-    for step in plan["steps"]:
-        end = ended.get(step["id"])
-        seconds = round((end["t"] - origin) / SECOND - started[step["id"]], 3) if end else None
-        steps.append(
-            {
-                "id": step["id"],
-                "phase": step["phase"],
-                "status": end["kind"] if end else "not_run",
-                "started_seconds": started.get(step["id"]),
-                "seconds": seconds,
-                "error": end["error"] if end else "",
-            }
-        )
-    checks = [
-        {"step": name, **check} for name, end in ended.items() for check in end.get("checks", [])
-    ]
-    parts = [s for s in steps if s["phase"] == "recover"]
-    whole = bool(parts) and all(s["status"] == "done" for s in parts)
-    begin = next((s["started_seconds"] for s in steps if s["phase"] == "fault"), None)
-    if begin is None and parts:
-        begin = parts[0]["started_seconds"]
-    phases: list[dict[str, Any]] = []
-    at = begin
-    for step in parts if whole else []:
-        until = step["started_seconds"] + step["seconds"]
-        phases.append(
-            {
-                "name": step["id"],
-                "from_seconds": round(at - begin, 3),
-                "seconds": round(until - at, 3),
-            }
-        )
-        at = until
-    rto = round(at - begin, 3) if whole else None
-    ledger = _reconcile(raw, origin, begin)
-    targets = []
-    measured = {"rto_seconds": rto, **(ledger[1] if ledger else {})}
-    for name, target in plan["targets"].items():
-        value = measured.get(name)
-        met = None if value is None else value <= target
-        targets.append({"name": name, "target": target, "measured": value, "met": met})
-    counts = None
-    if raw.get("findings"):
-        counts = dict.fromkeys(("pass", "fail", "unknown", "not_applicable"), 0)
-        for finding in raw["findings"]["findings"]:
-            counts[finding["status"]] += 1
-    failed = [s["id"] for s in steps if s["status"] == "failed"]
-    reasons = [f"step {name} failed" for name in failed]
-    reasons += [f"check {c['name']} failed" for c in checks if c["ok"] is False]
-    reasons += [f"target {t['name']} missed" for t in targets if t["met"] is False]
-    reasons += [f"{counts['fail']} policies failed"] if counts and counts["fail"] else []
-    open_ = [f"check {c['name']} was not observed" for c in checks if c["ok"] is None]
-    open_ += [f"{t['name']} was not measured" for t in targets if t["met"] is None]
-    open_ += [f"{counts['unknown']} policies unknown"] if counts and counts["unknown"] else []
-    verdict = "fail" if reasons else "inconclusive" if open_ else "pass"
-    return {
-        "verdict": verdict,
-        "reasons": reasons + open_,
-        "exit_code": {"pass": 0, "fail": 1, "inconclusive": 5}[verdict],
-        "rto_seconds": rto,
-        "rpo_seconds": ledger[1]["rpo_seconds"] if ledger else None,
-        "rpo_transactions": ledger[1]["rpo_transactions"] if ledger else None,
-        "ledger": ledger[0] if ledger else None,
-        "phases": phases,
-        "targets": targets,
-        "checks": checks,
-        "steps": steps,
-        "undo": [
-            {"step": s["id"], "status": "done", "seconds": 0.5, "error": ""}
-            for s in reversed(steps)
-            if failed and s["status"] == "done" and s["phase"] in {"prepare", "fault"}
-        ],
-        "outages": _outages(raw, origin),
-        "policies": counts,
-    }
-
-
-def _reconcile(
-    raw: dict[str, Any], origin: int, fault: float | None
-) -> tuple[dict[str, Any], dict[str, float]] | None:
-    if "ledger" not in raw:
-        return None
-    times = {e["key"]: e["t"] for e in raw["ledger"] if e["kind"] == "acknowledged"}
-    there = set(raw["recovered"]["keys"])
-    doubt = {e["key"] for e in raw["ledger"] if e["kind"] == "unknown"}
-    lost = sorted(times.keys() - there, key=times.__getitem__)
-    until = origin + int((fault or 0) * SECOND)
-    age = round((until - times[lost[0]]) / SECOND, 3) if lost else 0.0
-    return (
-        {
-            "acknowledged": len(times),
-            "recovered": len(times) - len(lost),
-            "lost_keys": lost,
-            "in_doubt_committed": len(doubt & there),
-            "in_doubt_absent": len(doubt - there),
-        },
-        {"rpo_seconds": max(0.0, age), "rpo_transactions": len(lost)},
-    )
-
-
-def _outages(raw: dict[str, Any], origin: int) -> list[dict[str, Any]]:
-    found, last, failures = [], None, 0
-    for entry in raw.get("availability", []):
-        if entry["kind"] == "error":
-            failures += 1
-        elif entry["kind"] == "ok":
-            if last is not None and failures:
-                found.append(
-                    {
-                        "from_seconds": round((last - origin) / SECOND, 3),
-                        "seconds": round((entry["t"] - last) / SECOND, 3),
-                        "failures": failures,
-                    }
-                )
-            last, failures = entry["t"], 0
-    return found
-
-
-REDERIVE = Rederive(findings=rederive_findings, drill=derive)
+REDERIVE = Rederive(findings=rederive_findings, drill=derive, report=render_bundle)
 
 
 def make_plan(sample: Sample, environment: bytes, drill: bytes) -> dict[str, Any]:
@@ -446,7 +350,6 @@ def write_plan(run_dir: Path, sample: Sample) -> None:
 def write_result(
     run_dir: Path,
     sample: Sample,
-    derive: Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]] = derive,
 ) -> None:
     """What the engine writes when a run has ended."""
     raw = _raw(sample)

@@ -1,0 +1,204 @@
+"""`anlan evidence` and `anlan report` as a user calls them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from run_samples import Sample, record, write_plan
+
+from orchestrator.evidence import EvidenceStore, LocalSigner
+from orchestrator.report import render
+
+SAMPLE = Sample(run_id="failover-20261125t031500-ab12")
+
+
+@pytest.fixture(scope="module")
+def signer() -> LocalSigner:
+    return LocalSigner(Ed25519PrivateKey.generate())
+
+
+@pytest.fixture(scope="module")
+def state(tmp_path_factory: pytest.TempPathFactory, signer: LocalSigner) -> Path:
+    """A state directory with a passed, a failed and an unfinished run."""
+    state = tmp_path_factory.mktemp("state")
+    for sample in (
+        SAMPLE,
+        replace(SAMPLE, run_id="failover-20261125t041500-fa11", lost=4, weak_tls=True),
+    ):
+        run_dir = record(state, sample, signer)
+        (run_dir / "report.html").write_text(render(run_dir))
+        bundle = state / "evidence/bundles" / f"{sample.run_id}.zip"
+        EvidenceStore(state, signer).export(run_dir, bundle)
+    unfinished = replace(SAMPLE, run_id="backup-20261125t051500-0000", drill="backup")
+    write_plan(state / "runs" / unfinished.run_id, unfinished)
+    EvidenceStore(state, signer).record_plan(state / "runs" / unfinished.run_id)
+    (state / "evidence.pub").write_text(signer.public_key_pem())
+    return state
+
+
+def anlan(
+    *arguments: str | Path, state: Path | None = None, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "NO_COLOR": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment.pop("ANLAN_STATE_DIR", None)
+    if state:
+        environment["ANLAN_STATE_DIR"] = str(state)
+    return subprocess.run(
+        [sys.executable, "-m", "orchestrator", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=cwd,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.fixture
+def handed_over(state: Path, tmp_path: Path) -> Path:
+    """What an auditor has: a bundle and a key file, in a folder of his own."""
+    shutil.copy(state / "evidence/bundles" / f"{SAMPLE.run_id}.zip", tmp_path / "bundle.zip")
+    shutil.copy(state / "evidence.pub", tmp_path / "evidence.pub")
+    return tmp_path
+
+
+def test_verify_needs_nothing_but_the_bundle_and_the_key(handed_over: Path) -> None:
+    done = anlan("evidence", "verify", "bundle.zip", "--trust", "evidence.pub", cwd=handed_over)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("VALID  bundle.zip")
+    assert "5.98 s (target 30 s: met)" in done.stdout
+    assert "0 transactions (target 0 transactions: met)" in done.stdout
+    assert "3 pass" in done.stdout
+    assert sorted(path.name for path in handed_over.iterdir()) == ["bundle.zip", "evidence.pub"]
+
+
+def test_verify_prints_json_with_every_problem(handed_over: Path) -> None:
+    packed = bytearray((handed_over / "bundle.zip").read_bytes())
+    packed[len(packed) // 2] ^= 1
+    (handed_over / "bundle.zip").write_bytes(packed)
+    done = anlan(
+        "evidence", "verify", "bundle.zip", "--trust", "evidence.pub", "--json", cwd=handed_over
+    )
+    assert done.returncode == 1
+    found = json.loads(done.stdout)
+    assert found["status"] == "INVALID"
+    assert {"code", "path", "message"} == set(found["problems"][0])
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--run", "another"], "other-run"),
+        (["--environment", "production"], "other-environment"),
+        (["--not-before", "2026-12-01"], "too-old"),
+        (["--threshold", "2"], "untrusted-signer"),
+    ],
+)
+def test_what_the_auditor_asked_for_is_held_against_the_bundle(
+    handed_over: Path, options: list[str], said: str
+) -> None:
+    done = anlan(
+        "evidence", "verify", "bundle.zip", "--trust", "evidence.pub", *options, cwd=handed_over
+    )
+    assert done.returncode == 1
+    assert said in done.stdout
+
+
+def test_a_bundle_signed_by_another_is_untrusted(handed_over: Path) -> None:
+    other = LocalSigner(Ed25519PrivateKey.generate())
+    (handed_over / "evidence.pub").write_text(other.public_key_pem())
+    done = anlan("evidence", "verify", "bundle.zip", "--trust", "evidence.pub", cwd=handed_over)
+    assert done.returncode == 1
+    assert done.stdout.startswith("UNTRUSTED")
+    assert "not proven" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["none.zip", "--trust", "evidence.pub"],
+        ["bundle.zip", "--trust", "none.pub"],
+        ["bundle.zip", "--trust", "bundle.zip"],
+        ["bundle.zip"],
+        ["bundle.zip", "--trust", "evidence.pub", "--not-before", "yesterday"],
+        ["bundle.zip", "--trust", "evidence.pub", "--threshold", "0"],
+    ],
+)
+def test_unusable_input_ends_with_2_and_says_what_is_wrong(
+    handed_over: Path, arguments: list[str]
+) -> None:
+    done = anlan("evidence", "verify", *arguments, cwd=handed_over)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_list_shows_verdict_log_and_bundle(state: Path) -> None:
+    rows = json.loads(anlan("evidence", "list", "--json", state=state).stdout)
+    seen = {row["run_id"]: (row["verdict"], row["log"], bool(row["bundle"])) for row in rows}
+    assert seen == {
+        SAMPLE.run_id: ("pass", {"plan": 0, "controls": 1, "run": 2}, True),
+        "failover-20261125t041500-fa11": ("fail", {"plan": 3, "controls": 4, "run": 5}, True),
+        "backup-20261125t051500-0000": (None, {"plan": 6}, False),
+    }
+    done = anlan("evidence", "list", state=state)
+    assert done.returncode == 0
+    assert "0 → 2" in done.stdout
+
+
+def test_export_copies_the_bundle_byte_for_byte(state: Path, tmp_path: Path) -> None:
+    done = anlan("evidence", "export", SAMPLE.run_id, "--out", tmp_path, state=state)
+    assert done.returncode == 0, done.stderr
+    original = state / "evidence/bundles" / f"{SAMPLE.run_id}.zip"
+    assert (tmp_path / original.name).read_bytes() == original.read_bytes()
+
+
+def test_export_of_an_unknown_run_ends_with_2(state: Path, tmp_path: Path) -> None:
+    done = anlan("evidence", "export", "nothing", state=state, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "does not exist" in done.stderr
+
+
+def test_the_log_holds_and_the_drill_that_never_finished_is_listed(state: Path) -> None:
+    key = state / "evidence.pub"
+    done = anlan("evidence", "log", "verify", "--trust", key, state=state)
+    assert done.returncode == 0, done.stderr
+    assert "VALID  7 entries of 3 runs" in done.stdout
+    assert "unfinished  backup-20261125t051500-0000" in done.stdout
+
+
+def test_a_log_that_lost_its_tail_ends_with_1(state: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(state, copy)
+    log = copy / "evidence/log.jsonl"
+    log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[:5]))
+    done = anlan(
+        "evidence", "log", "verify", "--trust", state / "evidence.pub", "--json", state=copy
+    )
+    assert done.returncode == 1
+    assert {problem["code"] for problem in json.loads(done.stdout)["problems"]} == {
+        "log-forked",
+        "missing-log-entry",
+    }
+
+
+def test_report_renders_the_same_page_again(state: Path, tmp_path: Path) -> None:
+    done = anlan("report", SAMPLE.run_id, "--out", tmp_path / "page.html", state=state)
+    assert done.returncode == 0, done.stderr
+    again = (state / "runs" / SAMPLE.run_id / "report.html").read_bytes()
+    assert (tmp_path / "page.html").read_bytes() == again
+
+
+def test_report_of_a_run_that_has_not_ended_ends_with_2(state: Path) -> None:
+    done = anlan("report", "backup-20261125t051500-0000", state=state)
+    assert done.returncode == 2
+    assert "has not ended" in done.stderr
+    assert "Traceback" not in done.stderr
