@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
+from orchestrator.collect.handshake import endpoint_of, reach
 from orchestrator.collect.observe import Collector, Observation
 from orchestrator.drivers.postgresql import PostgreSQL, Role
 from orchestrator.drivers.postgresql_connection import row
@@ -26,7 +27,7 @@ from orchestrator.model.errors import InfrastructureError
 from orchestrator.model.fact import timestamp
 
 KIND = "backup_repository"
-# A store that is down holds pgBackRest for its io-timeout, several times over.
+# A store that hangs holds pgBackRest for its io-timeout, several times over.
 _INFO_SECONDS = 60.0
 # A segment is .ready until every repository has it.
 _WAITING = (
@@ -54,6 +55,8 @@ def collectors(environment: Environment, secrets: Secrets) -> list[Collector]:
 
 def look(environment: Environment, site: Site) -> Observation:
     """Ask about the repository whose store is at this site. Raises InfrastructureError, OSError."""
+    # pgBackRest would try for a minute where nobody listens.
+    reach(endpoint_of(site.object_store.url))
     number, place = _repository(site)
     info = _info(site, number)
     (repository,) = [entry for entry in info.get("repo", []) if entry["key"] == number]

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from orchestrator.model.errors import InfrastructureError
 
@@ -80,6 +81,18 @@ class Verification:
     chain: bool
     name: bool | None
     error: str
+
+
+def endpoint_of(url: str) -> Endpoint:
+    """Return the endpoint of an https URL."""
+    parts = urlsplit(url)
+    return Endpoint(parts.hostname or "", parts.port or 443, "http")
+
+
+def reach(endpoint: Endpoint) -> None:
+    """Return if something listens there. Raises InfrastructureError."""
+    with _connected(endpoint):
+        pass
 
 
 def session(endpoint: Endpoint) -> Session | None:

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
 
 from cryptography import x509
 
 from orchestrator.collect.handshake import (
     VERSIONS,
     Endpoint,
+    endpoint_of,
     session,
     try_plaintext,
     try_version,
@@ -36,10 +36,10 @@ def endpoints(environment: Environment) -> dict[str, Endpoint]:
     for name, site in environment.sites.items():
         database = site.database
         found[f"{name}/postgresql"] = Endpoint(database.address, database.port, "postgresql")
-        found[f"{name}/object_store"] = _endpoint(site.object_store.url)
-        found[f"{name}/erp"] = _endpoint(site.erp.url)
-    found["common/secrets"] = _endpoint(environment.secrets.url)
-    found["common/front_door"] = _endpoint(environment.front_door.url)
+        found[f"{name}/object_store"] = endpoint_of(site.object_store.url)
+        found[f"{name}/erp"] = endpoint_of(site.erp.url)
+    found["common/secrets"] = endpoint_of(environment.secrets.url)
+    found["common/front_door"] = endpoint_of(environment.front_door.url)
     return found
 
 
@@ -90,11 +90,6 @@ def look(environment: Environment, endpoint: Endpoint) -> Observation:
         **_certificate(agreed.certificate),
     }
     return Observation(data, len(attempts) + 3)
-
-
-def _endpoint(url: str) -> Endpoint:
-    parts = urlsplit(url)
-    return Endpoint(parts.hostname or "", parts.port or 443, "http")
 
 
 def _decided(outcome: str, wanted: str) -> bool | None:

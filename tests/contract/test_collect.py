@@ -17,12 +17,14 @@ from typing import Any
 import pytest
 
 from orchestrator.collect import KINDS, collect, collect_kinds
+from orchestrator.collect.handshake import endpoint_of, reach
 from orchestrator.drivers.credentials import Credentials
 from orchestrator.drivers.files import own
 from orchestrator.drivers.pgbackrest import PgBackRest
 from orchestrator.drivers.postgresql import PostgreSQL, Role
 from orchestrator.drivers.secrets import Secrets
 from orchestrator.model.environment import Environment, Site
+from orchestrator.model.errors import InfrastructureError
 from orchestrator.model.fact import Fact, facts_document
 from orchestrator.model.schema import check
 from orchestrator.policy import rederive_findings
@@ -102,6 +104,24 @@ def reload_and_wait(server: PostgreSQL, condition: str) -> None:
         while not connection.execute(condition.encode()).fetchone()[0]:  # type: ignore[index]
             assert time.monotonic() < deadline, condition
             time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def stopped(server: PostgreSQL, program: str, url: str) -> Iterator[None]:
+    """A program of a site stopped for a while; afterwards it answers again."""
+    server.machine.program_stop(program)
+    try:
+        yield
+    finally:
+        server.machine.program_start(program)
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                reach(endpoint_of(url))
+                break
+            except InfrastructureError:
+                assert time.monotonic() < deadline, url
+                time.sleep(0.1)
 
 
 def test_a_healthy_environment_passes_every_policy(
@@ -304,16 +324,30 @@ def test_a_rule_that_takes_plaintext_is_found_and_so_is_the_plaintext(
 def test_a_server_that_is_down_is_unreachable_and_its_policies_unknown(
     environment: Environment, standby: PostgreSQL, judge: Judge, token: int
 ) -> None:
-    program = standby.site.erp.program
-    standby.machine.program_stop(program)
-    try:
+    with stopped(standby, standby.site.erp.program, standby.site.erp.url):
         found = judge(["tls_endpoint"])
-    finally:
-        standby.machine.program_start(program)
     subject = f"{standby.site.name}/erp"
     for policy in ("tls-version", "tls-certificate-trusted", "tls-plaintext-refused"):
         assert found[policy]["status"] == "unknown"
         assert found[policy]["reason"].startswith(f"{subject}: unreachable: nothing answers at")
+
+
+def test_a_store_that_is_down_does_not_hold_up_the_other_facts(
+    environment: Environment, secrets: Secrets, standby: PostgreSQL, token: int
+) -> None:
+    """pgBackRest alone would try for a minute."""
+    with stopped(standby, "objectstore", standby.site.object_store.url):
+        began = time.monotonic()
+        facts = collect(environment, secrets)
+        seconds = time.monotonic() - began
+    name = standby.site.name
+    assert {fact.subject for fact in facts if fact.status == "unreachable"} == {
+        f"{name}/object_store",
+        f"{name}/object_store/backup",
+        f"{name}/object_store/evidence",
+        f"{name}/backup_repository",
+    }
+    assert seconds < 20
 
 
 class WrongPassword(Secrets):
