@@ -152,15 +152,21 @@ class DescriptorProvider(dynamic.ResourceProvider):
         return dynamic.UpdateResult(_write(props))
 
     def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.DiffResult:
-        """Another content updates, another place replaces."""
-        keys = [key for key in ("path", "content", "identity") if olds.get(key) != news.get(key)]
-        replaces = [key for key in keys if key != "content"]
+        """Another content or drift updates, another place replaces."""
+        known = ("path", "content", "identity", "drift")
+        keys = [key for key in known if olds.get(key) != news.get(key)]
+        replaces = [key for key in keys if key in ("path", "identity")]
         return dynamic.DiffResult(changes=bool(keys), replaces=replaces, delete_before_replace=True)
 
     def read(self, id_: str, props: dict[str, Any]) -> dynamic.ReadResult:
-        """Return what the file holds now."""
+        """Find out whether the file holds what it should; that drift makes the next update."""
         path = Path(props["path"])
-        found = {**props, "content": path.read_text() if path.is_file() else ""}
+        drift = []
+        if not path.is_file():
+            drift = [f"{path} is missing"]
+        elif path.read_text() != props["content"]:
+            drift = [f"{path} was changed"]
+        found = {**props, "drift": drift}
         found.pop("__provider", None)
         return dynamic.ReadResult(id_, found, dict(found))
 
@@ -183,7 +189,12 @@ class DescriptorFile(dynamic.Resource, module="anlan", name="DescriptorFile"):
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         content = json.dumps(descriptor, indent=2) + "\n"
-        inputs = {"path": str(path), "content": content, "identity": identity}
+        inputs: dict[str, Any] = {
+            "path": str(path),
+            "content": content,
+            "identity": identity,
+            "drift": [],
+        }
         super().__init__(DescriptorProvider(), name, inputs, opts)
 
 

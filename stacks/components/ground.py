@@ -104,13 +104,29 @@ class GroundProvider(dynamic.ResourceProvider):
         prepare(*_paths(props))
         return dynamic.CreateResult(props["root"], dict(props))
 
+    def update(
+        self, _id: str, _olds: dict[str, Any], props: dict[str, Any]
+    ) -> dynamic.UpdateResult:
+        """Make again what is missing."""
+        prepare(*_paths(props))
+        return dynamic.UpdateResult(dict(props))
+
+    def read(self, id_: str, props: dict[str, Any]) -> dynamic.ReadResult:
+        """Find out whether directory and link are there; that drift makes the next update."""
+        root, link = _paths(props)
+        drift = [] if (root / _MARK).exists() else [f"{root} is missing"]
+        if link is not None and link.resolve() != root.resolve():
+            drift.append(f"{link} does not lead to {root}")
+        found = {**props, "drift": drift}
+        found.pop("__provider", None)
+        return dynamic.ReadResult(id_, found, dict(found))
+
     def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.DiffResult:
         """Another place is another environment: everything on the old ground goes first."""
         keys = ("root", "link", "identity")
         replaces = [key for key in keys if olds.get(key) != news.get(key)]
-        return dynamic.DiffResult(
-            changes=bool(replaces), replaces=replaces, delete_before_replace=True
-        )
+        changes = bool(replaces) or olds.get("drift") != news.get("drift")
+        return dynamic.DiffResult(changes=changes, replaces=replaces, delete_before_replace=True)
 
     def delete(self, _id: str, props: dict[str, Any]) -> None:
         """End what still runs there and remove the directory."""
@@ -130,7 +146,7 @@ class Ground(dynamic.Resource, module="anlan", name="Ground"):
         identity: str,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        inputs = {"root": str(root), "link": str(link or ""), "identity": identity}
+        inputs = {"root": str(root), "link": str(link or ""), "identity": identity, "drift": []}
         super().__init__(GroundProvider(), name, inputs, opts)
 
 

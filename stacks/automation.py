@@ -1,0 +1,322 @@
+"""The local stack through Pulumi's Automation API: what `anlan up`, `down` and `refresh` do.
+
+It works on the state that `stacks/local/env.sh` shows to the `pulumi` command, so both may be used
+in turn.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pulumi import automation
+
+from orchestrator.drivers.lease import LeaseFile
+from orchestrator.model.errors import InfrastructureError, InputError, Refused
+from stacks import locks, places
+from stacks.components.config import parse_config
+from stacks.components.ground import clear
+
+PROJECT = "anlan-local"
+PROGRAM = places.PROGRAMS / "local"
+_PART_TYPE = "pulumi-python:dynamic/anlan:"
+_QUIET = ("same", "read")
+_AGAIN = "remove the cause, then run the same command again: it goes on where it stopped"
+
+
+@dataclass(frozen=True)
+class PartEvent:
+    """A part began or ended. `action` is Pulumi's word (create, update, delete, refresh), `state`
+    started, done, failed or (in a preview) planned, `seconds` the time since it began."""
+
+    part: str
+    action: str
+    state: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command did: counts of resources by change, and drift (part to what differs)."""
+
+    environment: str
+    descriptor: Path | None
+    seconds: float
+    changes: dict[str, int]
+    drift: dict[str, list[str]] = field(default_factory=dict)
+
+
+Report = Callable[[PartEvent], None]
+
+
+def up(
+    name: str,
+    settings: Mapping[str, str],
+    report: Report,
+    *,
+    preview: bool = False,
+    refresh: bool = False,
+) -> Outcome:
+    """Provision the environment `name`, or bring it to its configuration.
+
+    `settings` are configuration keys with values (`addresses.a` names a part of a key); they are
+    kept for the next time. `refresh` looks for drift first; `preview` changes nothing. Raises
+    InputError naming the key, Refused while another pulumi works, InfrastructureError.
+    """
+    stack = _Stack(name)
+    stack.check(settings)
+    stack.free()
+    with stack.new_unless_kept(preview=preview):
+        stack.configure(settings)
+        verb = "preview" if preview else "up"
+        return stack.run(verb, report, refresh=refresh)
+
+
+def down(name: str, report: Report, *, preview: bool = False, force: bool = False) -> Outcome:
+    """Remove the environment: its processes, its files, its stack.
+
+    Raises Refused while a drill holds the environment, unless `force`; that also removes what a
+    failing role would keep. Raises InputError when there is none, InfrastructureError.
+    """
+    stack = _Stack(name)
+    link = places.environment_link(stack.state, name)
+    lease = LeaseFile(link / "lease.json").current()
+    if lease.is_held and not force:
+        raise Refused(
+            f"run {lease.run_id} holds the environment {name}",
+            f"wait for it or abort it (`anlan drill abort {lease.run_id}`); --force ignores it",
+        )
+    if not stack.exists():
+        raise InputError(f"there is no environment {name!r}", "`anlan env list` shows them")
+    stack.free()
+    if preview:
+        return stack.run("preview_destroy", report)
+    root = link.resolve()
+    try:
+        outcome = stack.run("destroy", report)
+    except InfrastructureError:
+        if not force:
+            raise
+        started = time.monotonic()
+        clear(root, link)
+        outcome = Outcome(name, None, time.monotonic() - started, _counts({}))
+    stack.remove(force=force)
+    return outcome
+
+
+def refresh(name: str, report: Report, *, preview: bool = False) -> Outcome:
+    """Find what differs from the configuration; the next `up` repairs it.
+
+    `preview` does not note it for that. Raises InputError when there is no such environment,
+    Refused, InfrastructureError.
+    """
+    stack = _Stack(name)
+    if not stack.exists():
+        raise InputError(f"there is no environment {name!r}", "`anlan env list` shows them")
+    stack.free()
+    return stack.run("preview_refresh" if preview else "refresh", report)
+
+
+def names() -> list[str]:
+    """The environments that have a stack in this state directory."""
+    stacks = places.state_directory() / "pulumi" / ".pulumi" / "stacks" / PROJECT
+    return sorted({path.name.split(".")[0] for path in stacks.glob("*.json*")})
+
+
+class _Stack:
+    """One stack of the local program, with its configuration file in the state directory."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.state = places.state_directory()
+        self.backend = self.state / "pulumi"
+        # The folder that Pulumi.yaml names as stackConfigDir, when the state is in the checkout.
+        self.folder = self.backend / "local"
+        self.file = self.folder / f"Pulumi.{name}.yaml"
+
+    def exists(self) -> bool:
+        """Whether the state knows the stack."""
+        stacks = self.backend / ".pulumi" / "stacks" / PROJECT
+        return any((stacks / f"{self.name}{end}").exists() for end in (".json", ".json.gz"))
+
+    def free(self) -> None:
+        """Remove the locks of killed pulumis. Raises Refused for a live one."""
+        locks.free(self.backend / ".pulumi" / "locks" / "organization" / PROJECT / self.name)
+
+    def settings(self) -> dict[str, Any]:
+        """The configuration that is kept for this stack."""
+        if not self.file.is_file():
+            return {}
+        kept = yaml.safe_load(self.file.read_text()) or {}
+        prefix = f"{PROJECT}:"
+        return {
+            key.removeprefix(prefix): value
+            for key, value in (kept.get("config") or {}).items()
+            if key.startswith(prefix)
+        }
+
+    def check(self, settings: Mapping[str, str]) -> None:
+        """Raise InputError for a name, key or value that is not allowed."""
+        wished = _merged(self.settings(), settings)
+        parse_config(wished, self.name, self.state, places.service_user())
+
+    def configure(self, settings: Mapping[str, str]) -> None:
+        """Keep `settings` for this and later runs."""
+        if not settings:
+            return
+        kept = yaml.safe_load(self.file.read_text()) or {}
+        config = kept.setdefault("config", {})
+        for key, value in _merged(self.settings(), settings).items():
+            config[f"{PROJECT}:{key}"] = value
+        self.file.write_text(yaml.safe_dump(kept))
+
+    @contextlib.contextmanager
+    def new_unless_kept(self, *, preview: bool) -> Iterator[None]:
+        """Make the stack if there is none; a preview takes it away again."""
+        made = not self.exists()
+        if made:
+            self._pulumi("stack", "init", self.name)
+        try:
+            yield
+        finally:
+            if made and preview:
+                self.remove(force=False)
+
+    def remove(self, *, force: bool) -> None:
+        """Remove the stack with its history and configuration."""
+        self._pulumi("stack", "rm", self.name, "--yes", *(["--force"] if force else []))
+
+    def _pulumi(self, *arguments: str) -> None:
+        """A command on the stack itself, in a project folder that holds its configuration."""
+        workspace = self._workspace(self.folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "Pulumi.yaml").write_text(f"name: {PROJECT}\nruntime: python\n")
+        with _failures(_Watcher(lambda _: None)):
+            workspace.pulumi_command.run(
+                [*arguments], str(self.folder), places.pulumi_environment(self.state)
+            )
+
+    def _workspace(self, folder: Path) -> automation.LocalWorkspace:
+        root = places.cache_directory()
+        if not (root / "bin" / "pulumi").exists():
+            raise InfrastructureError(
+                f"pulumi is not in {root / 'bin'}", "get the toolchain: `make setup`"
+            )
+        return automation.LocalWorkspace(
+            work_dir=str(folder),
+            env_vars=places.pulumi_environment(self.state),
+            pulumi_command=automation.PulumiCommand(str(root), skip_version_check=True),
+        )
+
+    def run(self, verb: str, report: Report, **options: Any) -> Outcome:
+        """Run a verb of the Automation API's Stack and return what it did."""
+        watcher = _Watcher(report, planning=verb.startswith("preview"))
+        started = time.monotonic()
+        with _failures(watcher):
+            stack = automation.Stack.select(self.name, self._workspace(PROGRAM))
+            getattr(stack, verb)(
+                on_event=watcher, color="never", config_file=str(self.file), **options
+            )
+        descriptor = places.environment_link(self.state, self.name) / "environment.json"
+        return Outcome(
+            environment=self.name,
+            descriptor=descriptor if descriptor.exists() else None,
+            seconds=round(time.monotonic() - started, 1),
+            changes=_counts(watcher.changes),
+            drift=watcher.drift,
+        )
+
+
+class _Watcher:
+    """Takes the engine's events: reports the parts, keeps counts, drift and errors."""
+
+    def __init__(self, report: Report, *, planning: bool = False) -> None:
+        self.report = report
+        self.planning = planning
+        self.changes: Mapping[Any, int] = {}
+        self.drift: dict[str, list[str]] = {}
+        self.errors: dict[str, str] = {}
+        self._begun: dict[str, float] = {}
+
+    def __call__(self, event: Any) -> None:
+        """Note one event."""
+        if event.resource_pre_event:
+            self._part(event.resource_pre_event.metadata, "started")
+        elif event.res_outputs_event:
+            self._part(event.res_outputs_event.metadata, "done")
+        elif event.res_op_failed_event:
+            self._part(event.res_op_failed_event.metadata, "failed")
+        elif event.diagnostic_event and event.diagnostic_event.severity == "error":
+            part = (event.diagnostic_event.urn or "").rpartition("::")[2]
+            text = event.diagnostic_event.message.strip()
+            self.errors[part] = f"{self.errors.get(part, '')}\n{text}".strip()
+        elif event.summary_event:
+            self.changes = event.summary_event.resource_changes
+
+    def _part(self, step: Any, state: str) -> None:
+        action = str(getattr(step.op, "value", step.op))
+        if not step.type.startswith(_PART_TYPE) or action in _QUIET:
+            return
+        part, now = step.urn.rpartition("::")[2], time.monotonic()
+        if state == "started":
+            self._begun[part] = now
+        if state == "done" and step.new and (found := (step.new.outputs or {}).get("drift")):
+            self.drift[part] = [str(item) for item in found]
+        if self.planning and state == "started":
+            return
+        state = "planned" if self.planning else state
+        self.report(PartEvent(part, action, state, round(now - self._begun.get(part, now), 1)))
+
+
+@contextlib.contextmanager
+def _failures(watcher: _Watcher) -> Iterator[None]:
+    """Turn a failure of pulumi into an error that says which part failed, and why."""
+    try:
+        yield
+    except automation.ConcurrentUpdateError as error:
+        raise Refused(
+            f"another pulumi took the stack just now: {_last_words(error)}", "wait for it"
+        ) from error
+    except automation.CommandError as error:
+        failed = {part: text for part, text in watcher.errors.items() if "role " in text}
+        reasons = [_reason(part, text) for part, text in (failed or watcher.errors).items()]
+        raise InfrastructureError("\n".join(reasons) or _last_words(error), _AGAIN) from error
+    except OSError as error:
+        raise InfrastructureError(f"cannot run pulumi: {error}", "`anlan doctor`") from error
+
+
+def _reason(part: str, text: str) -> str:
+    """An error of a part, without what Pulumi and gRPC put before it."""
+    for noise in ("Exception calling application: ", "error: "):
+        text = text.rpartition(noise)[2] or text
+    return f"{part}: {text.strip()}" if part else text.strip()
+
+
+def _last_words(error: Exception) -> str:
+    return str(error).strip()[-1500:]
+
+
+def _counts(changes: Mapping[Any, int]) -> dict[str, int]:
+    """Pulumi's counts of resources; a replaced one is an update."""
+    found = {str(getattr(key, "value", key)): count for key, count in changes.items()}
+    counts = {key: found.get(key, 0) for key in ("create", "update", "delete", "same")}
+    counts["update"] += found.get("replace", 0)
+    return counts
+
+
+def _merged(kept: Mapping[str, Any], settings: Mapping[str, str]) -> dict[str, Any]:
+    """The kept configuration with `settings` in it; `addresses.a` sets one key of an object."""
+    merged = dict(kept)
+    for key, value in settings.items():
+        name, dot, inner = key.partition(".")
+        if dot:
+            old = merged.get(name)
+            merged[name] = {**(old if isinstance(old, Mapping) else {}), inner: value}
+        else:
+            merged[name] = value
+    return merged
