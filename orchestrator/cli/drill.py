@@ -358,8 +358,10 @@ def make_plan(
     return Planned(found, document, text, policies)
 
 
-def run_drill(planned: Planned, *, as_json: bool = False) -> int:
-    """Run a planned drill; prints its progress and summary, returns the exit code.
+def run_drill(
+    planned: Planned, *, as_json: bool = False, quiet: bool = False, summary: bool = True
+) -> int:
+    """Run a planned drill; prints its progress (unless `quiet`) and summary; the exit code.
 
     Raises Refused while another run holds the environment: then no run is made.
     """
@@ -378,10 +380,10 @@ def run_drill(planned: Planned, *, as_json: bool = False) -> int:
         planned.environment,
         planned.policies,
     )
-    return _work(made, as_json)
+    return _work(made, as_json, quiet=quiet, summary=summary)
 
 
-def _work(run: Run, as_json: bool) -> int:
+def _work(run: Run, as_json: bool, *, quiet: bool = False, summary: bool = True) -> int:
     from orchestrator.cli.drill_progress import Progress, print_summary  # noqa: PLC0415
     from orchestrator.engine import runs  # noqa: PLC0415
     from orchestrator.engine.execute import abort as abort_run  # noqa: PLC0415
@@ -390,7 +392,7 @@ def _work(run: Run, as_json: bool) -> int:
     state = common.state_directory()
     with (
         runs.locked(run.directory),
-        Progress(run, quiet=as_json) as progress,
+        Progress(run, quiet=as_json or quiet) as progress,
         _abort_on_interrupt(lambda: abort_run(run), progress.say),
     ):
         for problem in execute(run, state, progress):
@@ -402,7 +404,7 @@ def _work(run: Run, as_json: bool) -> int:
 
         bundle, report = bundle_path(state, run.run_id), run.directory / "report.html"
         common.emit({**result, "bundle": str(bundle), "report": str(report)})
-    else:
+    elif summary:
         print_summary(finished, state)
     return int(result["exit_code"])
 

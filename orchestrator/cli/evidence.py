@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
     from orchestrator.engine.runs import Run
-    from orchestrator.evidence import Problem, Verification
+    from orchestrator.evidence import Problem, Rederive, Verification
 
 _STATUS = {"VALID": "bold green", "INVALID": "bold red", "INCOMPLETE": "bold yellow"}
 _trust_option = click.option(
@@ -175,16 +175,13 @@ def verify(
     Trusts the key files alone, and derives every verdict, policy result and the report again from
     the raw data. Exit code 0: VALID; 1: INVALID, INCOMPLETE or UNTRUSTED; 2: unusable input.
     """
-    from orchestrator.engine.verdict import derive  # noqa: PLC0415
-    from orchestrator.evidence import Expectation, Rederive  # noqa: PLC0415
+    from orchestrator.evidence import Expectation  # noqa: PLC0415
     from orchestrator.evidence import verify as verify_bundle  # noqa: PLC0415
-    from orchestrator.policy.rederive import rederive_findings  # noqa: PLC0415
-    from orchestrator.report import render_bundle  # noqa: PLC0415
 
     found = verify_bundle(
         bundle,
         _keys(trust),
-        Rederive(rederive_findings, derive, render_bundle),
+        rederive(),
         expect=Expectation(run_id, environment, _time(not_before)),
         threshold=threshold,
     )
@@ -193,6 +190,16 @@ def verify(
     else:
         _show(bundle, found)
     return 0 if found.status == "VALID" else 1
+
+
+def rederive() -> Rederive:
+    """Return how this tool derives verdicts, policy results and reports again."""
+    from orchestrator.engine.verdict import derive  # noqa: PLC0415
+    from orchestrator.evidence import Rederive  # noqa: PLC0415
+    from orchestrator.policy.rederive import rederive_findings  # noqa: PLC0415
+    from orchestrator.report import render_bundle  # noqa: PLC0415
+
+    return Rederive(rederive_findings, derive, render_bundle)
 
 
 def _keys(files: Sequence[Path]) -> list[Ed25519PublicKey]:

@@ -23,6 +23,7 @@ from orchestrator.model.errors import AnlanError, InfrastructureError
 from orchestrator.model.fact import facts_document, timestamp
 from orchestrator.model.schema import check
 from orchestrator.policy import rederive_findings
+from orchestrator.report import render
 from orchestrator.steps.context import Context
 from orchestrator.steps.journal import StepJournal
 
@@ -90,6 +91,7 @@ def publish(run: Run, state: Path, context: Context) -> list[str]:
     """
     store = EvidenceStore(state, TransitSigner(context.secrets))
     store.record_run(run.directory)
+    write_atomically(run.directory / "report.html", render(run.directory), mode=0o644)
     bundle = store.export(run.directory, bundle_path(state, run.run_id))
     refused = []
     for name, site in context.environment.sites.items():

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -20,6 +21,7 @@ from orchestrator.drivers.lease import LeaseFile
 from orchestrator.drivers.processes import process_table
 from orchestrator.drivers.twin import twins_directory
 from orchestrator.model.environment import Environment
+from orchestrator.steps import VERBS
 from tests.commands import CHECKOUT, anlan, only_run, run_of
 
 CRASH = [sys.executable, "-m", "tests.faults.crash"]
@@ -30,44 +32,38 @@ SHORT = {
 }
 
 
-def steps_of(drill: str) -> list[str]:
-    text = (CHECKOUT / "drills" / f"{drill}.yaml").read_text()
-    return [step["id"] for step in yaml.safe_load(text)["steps"]]
+def steps_of(drill: str) -> list[dict[str, Any]]:
+    steps: list[dict[str, Any]] = yaml.safe_load(
+        (CHECKOUT / "drills" / f"{drill}.yaml").read_text()
+    )["steps"]
+    return steps
 
 
-def crashes() -> list[tuple[str, str]]:
-    boundaries = [
-        (drill, f"end:{step}:before") for drill in ("failover", "restore") for step in steps_of(drill)
-    ]
-    inside = [
-        # Between the intent and the deed, and between the deed and its record.
-        ("failover", "mark:fault:after"),
-        ("failover", "promise:b:after"),
-        ("failover", "transition:start_machine:after"),
-        ("failover", "transition:rejoin:after"),
-        ("failover", "rejoined:a:before"),
-        ("failover", "transition:failback:after"),
-        ("failover", "promise:a:before"),
-        ("failover", "promise:a:after"),
-        ("failover", "in:restore-topology:2.5"),
-        ("failover", "undo_begin:start-ledger:after"),
-        ("failover", "undo_end:start-erp-clients:before"),
-        ("failover", "mark:ended:after"),
-        ("restore", "in:restore-twin:0.6"),
-        ("restore", "in:restore-twin:1.6"),
-        ("restore", "begin:remove-twin:after"),
-        ("restore", "mark:ended:before"),
-        ("backup", "in:take-backup:1.0"),
-    ]
-    return boundaries + inside
+MOMENTS = [
+    # Between the intent and the deed, between the deed and its record, and in the middle.
+    ("failover", "mark:fault:after"),
+    ("failover", "end:kill-site:before"),
+    ("failover", "promise:b:after"),
+    ("failover", "end:promote-standby:before"),
+    ("failover", "transition:rejoin:after"),
+    ("failover", "rejoined:a:before"),
+    ("failover", "transition:failback:after"),
+    ("failover", "promise:a:before"),
+    ("failover", "promise:a:after"),
+    ("failover", "in:restore-topology:2.5"),
+    ("failover", "mark:ended:after"),
+    ("restore", "in:restore-twin:0.6"),
+    ("restore", "in:restore-twin:1.6"),
+    ("restore", "begin:remove-twin:after"),
+    ("restore", "mark:ended:before"),
+    ("backup", "in:take-backup:1.0"),
+]
 
 
-@pytest.mark.parametrize(("drill", "moment"), crashes())
-def test_a_killed_run_is_resumed_and_loses_nothing(
-    environment: Environment, state: Path, drill: str, moment: str
-) -> None:
+def die_at(state: Path, moment: str, *arguments: str) -> None:
+    """Run a command that dies at a moment, and see that it did."""
     died = subprocess.run(
-        [*CRASH, moment, "drill", "run", drill, environment.name, *SHORT[drill]],
+        [*CRASH, moment, "drill", *arguments],
         env={**os.environ, "ANLAN_STATE_DIR": str(state)},
         cwd=CHECKOUT,
         capture_output=True,
@@ -76,27 +72,63 @@ def test_a_killed_run_is_resumed_and_loses_nothing(
         check=False,
     )
     assert died.returncode == -signal.SIGKILL, f"it was to die at {moment}: {died.stderr}"
+
+
+@pytest.mark.parametrize(("drill", "moment"), MOMENTS)
+def test_a_killed_run_is_resumed_and_loses_nothing(
+    environment: Environment, state: Path, drill: str, moment: str
+) -> None:
+    die_at(state, moment, "run", drill, environment.name, *SHORT[drill])
     run = only_run(state)
     assert LeaseFile(environment.lease_file).current().run_id == run
 
-    resumed = anlan(state, "drill", "resume", run, "--json")
-    result = json.loads(resumed.stdout)
+    result = resumed(environment, state, run)
+    assert result["verdict"] == "pass", result["derived"]["reasons"]
+    # Once the result is written down, the journal is closed: the run is not told again.
+    assert result["attempts"] == (1 if moment == "mark:ended:after" else 2)
+
+
+@pytest.mark.parametrize("drill", ["failover", "restore"])
+def test_a_run_killed_at_every_boundary_is_resumed_each_time_and_loses_nothing(
+    environment: Environment, state: Path, drill: str
+) -> None:
+    """Each step is done, and killed before that is written down; so is each undo."""
+    steps = steps_of(drill)
+    undone = [step["id"] for step in reversed(steps) if VERBS[step["do"]].undo]
+    moments = [f"end:{step['id']}:before" for step in steps]
+    moments += [f"undo_end:{step}:before" for step in undone]
+    die_at(state, moments[0], "run", drill, environment.name, *SHORT[drill])
+    run = only_run(state)
+    for moment in moments[1:]:
+        die_at(state, moment, "resume", run)
+
+    result = resumed(environment, state, run)
+    assert result["attempts"] == len(moments) + 1
+    # So many deaths cost time, and a client's RTO has them in it; nothing else may be wrong.
+    reasons = result["derived"]["reasons"]
+    assert [reason for reason in reasons if not reason.startswith("rto_seconds is")] == []
+
+
+def resumed(environment: Environment, state: Path, run: str) -> dict[str, Any]:
+    """Resume a run to its end and check what must be true however it died; returns its result."""
+    ended = anlan(state, "drill", "resume", run, "--json")
+    assert ended.stdout, ended.stderr
+    result: dict[str, Any] = json.loads(ended.stdout)
     derived = result["derived"]
-    assert (resumed.returncode, result["verdict"]) == (0, "pass"), derived["reasons"]
-    assert result["attempts"] == 2 or moment.startswith("mark:ended:after")
     assert [one for one in derived["undo"] if one["status"] != "done"] == []
+    assert [step for step in derived["steps"] if step["status"] != "done"] == []
     if derived["ledger"]:
         assert derived["ledger"]["acknowledged"] == derived["ledger"]["recovered"] > 0
         assert derived["ledger"]["lost_keys"] == []
-    if drill == "failover":
+    if result["run_id"].startswith("failover"):
         checks = {check["name"]: check["ok"] for check in derived["checks"]}
         assert checks["never_two_primaries"] is True
-        assert 0 < derived["rto_seconds"] < 60
-
+        assert derived["rto_seconds"] > 0
     assert_as_it_began(environment, state)
     trust = str(environment.evidence_public_key)
     verified = anlan(state, "evidence", "verify", result["bundle"], "--trust", trust)
     assert verified.returncode == 0, verified.stdout
+    return result
 
 
 def assert_as_it_began(environment: Environment, state: Path) -> None:
@@ -133,8 +165,10 @@ def test_a_run_that_died_before_it_had_a_plan_is_let_go(
 
 def test_an_interrupt_ends_the_run_with_its_undo(environment: Environment, state: Path) -> None:
     with subprocess.Popen(
-        [sys.executable, "-m", "orchestrator", "drill", "run", "failover", environment.name]
-        + ["-p", "baseline_seconds=5", "--json"],
+        [
+            *(sys.executable, "-m", "orchestrator", "drill", "run", "failover", environment.name),
+            *("-p", "baseline_seconds=5", "--json"),
+        ],
         env={**os.environ, "ANLAN_STATE_DIR": str(state)},
         cwd=CHECKOUT,
         stdout=subprocess.PIPE,
