@@ -26,6 +26,8 @@ def _complete_drill(_ctx: click.Context, _param: click.Parameter, text: str) -> 
     return [p.stem for p in sorted(common.data_folder("drills").glob(f"{text}*.yaml"))]
 
 
+PLANNING = "planning"
+
 _DRILL = click.argument("name", metavar="DRILL", shell_complete=_complete_drill)
 _ENVIRONMENT = click.argument(
     "environment", metavar="ENV", shell_complete=common.complete_environment
@@ -204,11 +206,25 @@ def resume(run_id: str, as_json: bool) -> int:
 
 
 def _free_unborn(run_id: str) -> bool:
-    """Release the lease of a run that died before it had a directory; whether there was one."""
+    """Release the lease of a run that died before it had a directory; whether there was one.
+
+    Raises Refused for a run that had begun and whose directory is gone.
+    """
     from orchestrator.drivers.lease import LeaseFile  # noqa: PLC0415
 
-    environments = [common.find_environment(name) for name in common.environment_names()]
-    return any(LeaseFile(one.lease_file).release(run_id) for one in environments)
+    for name in common.environment_names():
+        lease = LeaseFile(common.find_environment(name).lease_file)
+        current = lease.current()
+        if current.run_id != run_id:
+            continue
+        if current.holder.get("phase") != PLANNING:
+            raise Refused(
+                f"run {run_id} holds {name}, had begun, and has no directory here",
+                f"use the state directory it was started with, or bring the environment back "
+                f"without it: anlan env restore {name} --take-over {run_id}",
+            )
+        return lease.release(run_id)
+    return False
 
 
 @drill.command()
@@ -372,7 +388,8 @@ def run_drill(
     environment = parse_environment(planned.environment.decode())
     run_id = str(planned.document["run_id"])
     # Before the directory is made: a run that is refused has not begun.
-    LeaseFile(environment.lease_file).acquire(run_id, {"operator": planned.document["operator"]})
+    holder = {"operator": planned.document["operator"], "phase": PLANNING}
+    LeaseFile(environment.lease_file).acquire(run_id, holder)
     made = runs.create(
         common.state_directory(),
         planned.document,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.cli import common
-from orchestrator.model.errors import AnlanError, InfrastructureError
+from orchestrator.model.errors import AnlanError, InfrastructureError, InputError
 
 if TYPE_CHECKING:
     from orchestrator.model.environment import Environment
@@ -113,8 +113,14 @@ def check(name: str, as_json: bool) -> int:
 
 @env.command()
 @_ENVIRONMENT
+@click.option(
+    "--take-over",
+    metavar="RUN",
+    default="",
+    help="Take the environment from this run, which cannot be resumed any more.",
+)
 @common.json_option
-def restore(name: str, as_json: bool) -> int:
+def restore(name: str, take_over: str, as_json: bool) -> int:
     """Bring both sites back to where they start: machines, roles, replication, routing.
 
     Refused while a run holds the environment: resume that run instead. Nothing that was
@@ -126,6 +132,12 @@ def restore(name: str, as_json: bool) -> int:
     environment = common.find_environment(name)
     run_id = f"restore-{datetime.now(UTC):%Y%m%dt%H%M%S}"
     lease = LeaseFile(environment.lease_file)
+    if take_over and not lease.release(take_over):
+        raise InputError(
+            f"run {take_over} does not hold {name}",
+            f"held by: {lease.current().run_id or 'nobody'}",
+            path="--take-over",
+        )
     token = lease.acquire(run_id, {"operator": getpass.getuser()})
     context = _context(environment, run_id)
     context.token = token

@@ -62,9 +62,11 @@ def list_(as_json: bool) -> int:
             row["run_id"],
             common.verdict_text(row["verdict"]),
             " → ".join(str(entry) for entry in entries),
-            row["bundle"] or "–",
+            f"evidence/bundles/{row['run_id']}.zip" if row["bundle"] else "–",
         )
-    common.console().print(table)
+    out = common.console()
+    out.print(table)
+    out.print(f"[dim]bundles are in {state}; copy one with `anlan evidence export RUN`[/]")
     return 0
 
 
@@ -236,12 +238,11 @@ def _show(bundle: Path, found: Verification) -> None:
         ("run", summary["run_id"]),
         ("drill", f"{summary['drill']} on {summary['environment']}"),
         ("time", f"{summary['started_at']} to {summary['ended_at']}"),
-        ("RTO", _measure(summary, "rto_seconds", " s")),
-        ("RPO", _measure(summary, "rpo_transactions", " transactions")),
-        ("", _measure(summary, "rpo_seconds", " s")),
+        *_measures(summary),
         ("policies", _counts(summary["policies"])),
         ("log", " to ".join(str(index) for index in summary["log"]) or "–"),
         ("signed by", ", ".join(summary["signers"]) or "none of the trust keys"),
+        ("made with", f"anlan {summary['tool']}"),
     ]
     out.print(f"  {'verdict':<10}{common.verdict_text(summary['verdict'])}  (derived again)")
     for name, value in rows:
@@ -257,12 +258,22 @@ def _show_problems(problems: Sequence[Problem]) -> None:
         out.print(f"  [red]{problem.code:<18}[/] {where}{escape(problem.message)}")
 
 
+def _measures(summary: dict[str, Any]) -> list[tuple[str, str]]:
+    """What was measured, or should have been: title and text."""
+    names = (
+        ("RTO", "rto_seconds", " s"),
+        ("RPO", "rpo_transactions", " transactions"),
+        ("RPO", "rpo_seconds", " s"),
+    )
+    return [(title, text) for title, name, unit in names if (text := _measure(summary, name, unit))]
+
+
 def _measure(summary: dict[str, Any], name: str, unit: str) -> str:
     value = summary[name]
     shown = "not observed" if value is None else f"{value:g}{unit}"
     target = next((one for one in summary["targets"] if one["name"] == name), None)
     if target is None:
-        return shown
+        return "" if value is None else shown
     met = {True: "met", False: "MISSED", None: "not observed"}[target["met"]]
     return f"{shown} (target {target['target']:g}{unit}: {met})"
 

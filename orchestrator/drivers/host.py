@@ -9,13 +9,21 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.drivers.lease import LeaseFile
 from orchestrator.drivers.process import Finished, run, spawn
-from orchestrator.drivers.processes import ProcessEntry, belongs, processes_of, send
+from orchestrator.drivers.processes import (
+    ProcessEntry,
+    ancestry,
+    belongs,
+    end,
+    process_table,
+    processes_of,
+    send,
+)
 from orchestrator.drivers.supervisor import ProgramStatus, Supervisor
 from orchestrator.model.environment import Environment, MachineSettings
 from orchestrator.model.errors import InfrastructureError
@@ -152,6 +160,16 @@ class Machine:
             as_user=as_user,
             timeout_seconds=timeout_seconds,
             environment={MARKER: str(self.directory)},
+        )
+
+    def end_strays(self, commands: Collection[str]) -> None:
+        """End processes of these names that no supervisord runs: left by a killed orchestrator."""
+        table = process_table()
+        supervisor = self._supervisor_pid()
+        end(
+            entry
+            for entry in self.processes()
+            if entry.command in commands and supervisor not in ancestry(entry.pid, table)
         )
 
     def _supervisor_pid(self) -> int | None:

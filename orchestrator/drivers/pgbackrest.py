@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,6 +22,8 @@ from orchestrator.model.environment import Environment, Site
 from orchestrator.model.errors import InfrastructureError, InputError, Refused
 
 TYPES = ("full", "diff", "incr")
+# pgBackRest's LockAcquireError: another process holds the stanza (its `error.yaml`).
+_LOCKED = 50
 
 
 @dataclass(frozen=True)
@@ -65,11 +68,21 @@ class PgBackRest:
         self._environment = environment
 
     def backup(self, type_: str, *, repository: int, timeout_seconds: float = 3600.0) -> Backup:
-        """Make a backup (full, diff or incr) in one repository and return it."""
+        """Make a backup (full, diff or incr) in one repository and return it.
+
+        While another backup of the stanza runs (one that a killed orchestrator left, perhaps) it
+        waits for that one's end.
+        """
         if type_ not in TYPES:
             raise InputError(f"no backup type {type_!r}", f"use one of {', '.join(TYPES)}")
-        self._run("backup", f"--type={type_}", f"--repo={repository}", timeout=timeout_seconds)
-        return self.latest(repository)
+        deadline = time.monotonic() + timeout_seconds
+        while True:
+            left = max(1.0, deadline - time.monotonic())
+            accept = (0, _LOCKED) if left > 1.0 else (0,)
+            options = (f"--type={type_}", f"--repo={repository}")
+            if self._run("backup", *options, timeout=left, accept=accept).exit_code == 0:
+                return self.latest(repository)
+            time.sleep(1.0)
 
     def info(self) -> dict[str, Any]:
         """The stanza's entry of `info --output=json`, as pgBackRest says it."""

@@ -12,15 +12,18 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.drivers.files import own, write_atomically
+from orchestrator.drivers.files import own, sync_directory, write_atomically
 from orchestrator.drivers.postgresql import PostgreSQL, Role
-from orchestrator.drivers.process import run
 from orchestrator.model.environment import Site
 from orchestrator.model.errors import InfrastructureError, Refused
 
 _REWIND_ATTEMPTS_SECONDS = 15.0
 _REWIND_TIMEOUT_SECONDS = 600.0
 _COPY_TIMEOUT_SECONDS = 3600.0
+
+
+# What a killed orchestrator may leave at work on a data directory.
+_TOOLS = frozenset({"pg_rewind", "pg_basebackup", "pg_verifybackup", "postgres", "psql"})
 
 
 @dataclass(frozen=True)
@@ -84,12 +87,21 @@ def configure_standby(server: PostgreSQL, primary: Site) -> None:
 def rewind(server: PostgreSQL, token: int, source: Site) -> Rejoin:
     """Take the stopped, diverged `server` back to the history of `source` (pg_rewind).
 
-    Raises Refused without the lease or while the server runs, InfrastructureError when pg_rewind
-    cannot do it (then copy it anew with `basebackup`). The server is left stopped, a standby.
+    A rewind that was cut short leaves a directory that must be copied anew: a second pg_rewind
+    would recover it by itself, on a history of its own, and call it well (seen). A mark beside the
+    directory tells. Raises Refused without the lease or while the server runs,
+    InfrastructureError when pg_rewind cannot do it (then copy it anew with `basebackup`). The
+    server is left stopped, a standby.
     """
     server.lease.check(token)
     _must_be_down(server)
     settings, user = server.settings, server.site.machine.service_user
+    mark = rewinding(settings.data_directory)
+    if mark.exists():
+        raise InfrastructureError(
+            f"an earlier rewind of {settings.data_directory} was cut short",
+            "copy it anew (pg_basebackup)",
+        )
     arguments: list[str | Path] = [
         settings.bin_directory / "pg_rewind",
         f"--target-pgdata={settings.data_directory}",
@@ -99,7 +111,7 @@ def rewind(server: PostgreSQL, token: int, source: Site) -> Rejoin:
     started = time.monotonic()
     # pg_rewind reads the timeline from the control file, which a fresh primary writes at its next
     # checkpoint; before that it would say "no rewind required" and leave a diverged server.
-    run(
+    server.machine.run(
         [
             settings.bin_directory / "psql",
             "--no-psqlrc",
@@ -109,9 +121,10 @@ def rewind(server: PostgreSQL, token: int, source: Site) -> Rejoin:
         timeout_seconds=_REWIND_TIMEOUT_SECONDS,
         as_user=user,
     )
+    _set_mark(mark)
     while True:
         try:
-            run(arguments, timeout_seconds=_REWIND_TIMEOUT_SECONDS, as_user=user)
+            server.machine.run(arguments, timeout_seconds=_REWIND_TIMEOUT_SECONDS, as_user=user)
             break
         except InfrastructureError as error:
             # A killed postmaster's children hold the directory for about a second.
@@ -120,6 +133,7 @@ def rewind(server: PostgreSQL, token: int, source: Site) -> Rejoin:
                 raise
             time.sleep(0.2)
     configure_standby(server, source)
+    _clear_mark(mark)
     return Rejoin("rewind", time.monotonic() - started)
 
 
@@ -139,7 +153,7 @@ def basebackup(server: PostgreSQL, token: int, source: Site) -> Rejoin:
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(mode=0o700)
         own(fresh, user)
-        run(
+        server.machine.run(
             [
                 settings.bin_directory / "pg_basebackup",
                 f"--pgdata={fresh}",
@@ -152,7 +166,7 @@ def basebackup(server: PostgreSQL, token: int, source: Site) -> Rejoin:
             timeout_seconds=_COPY_TIMEOUT_SECONDS,
             as_user=user,
         )
-        run(
+        server.machine.run(
             [settings.bin_directory / "pg_verifybackup", fresh],
             timeout_seconds=_COPY_TIMEOUT_SECONDS,
             as_user=user,
@@ -168,11 +182,28 @@ def basebackup(server: PostgreSQL, token: int, source: Site) -> Rejoin:
             f"cannot replace {data}: {error}", "make room or repair the file system, then repeat"
         ) from error
     configure_standby(server, source)
+    _clear_mark(rewinding(data))
     return Rejoin("basebackup", time.monotonic() - started)
+
+
+def rewinding(data_directory: Path) -> Path:
+    """The mark beside a data directory whose rewind has begun and has not ended."""
+    return data_directory.with_name(f"{data_directory.name}.rewinding")
+
+
+def _set_mark(mark: Path) -> None:
+    mark.touch()
+    sync_directory(mark.parent)
+
+
+def _clear_mark(mark: Path) -> None:
+    mark.unlink(missing_ok=True)
+    sync_directory(mark.parent)
 
 
 def _must_be_down(server: PostgreSQL) -> None:
     settings = server.settings
+    server.machine.end_strays(_TOOLS)
     running = server.machine.is_running() and server.machine.program_status(settings.program).is_up
     if running or server.role() is not Role.DOWN:
         raise Refused(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,6 +78,17 @@ def send(pid: int, number: signal.Signals) -> None:
     """Send a signal; a process that is gone already is no error."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
+
+
+def end(entries: Iterable[ProcessEntry], *, timeout_seconds: float = 10.0) -> None:
+    """SIGKILL these processes and wait until they are gone (or the time is over)."""
+    left = [entry for entry in entries if entry.is_alive()]
+    deadline = time.monotonic() + timeout_seconds
+    while left and time.monotonic() < deadline:
+        for entry in left:
+            send(entry.pid, signal.SIGKILL)
+        time.sleep(0.01)
+        left = [entry for entry in left if entry.is_alive()]
 
 
 def ancestry(pid: int, table: dict[int, ProcessEntry]) -> set[int]:

@@ -19,7 +19,8 @@ from orchestrator.drivers.files import own, write_atomically
 from orchestrator.drivers.pgbackrest import PgBackRest
 from orchestrator.drivers.postgresql_connection import Connection, connect, value
 from orchestrator.drivers.process import run
-from orchestrator.drivers.twin import Twin
+from orchestrator.drivers.processes import end
+from orchestrator.drivers.twin import MARKER, Twin
 from orchestrator.model.environment import Environment, Site
 from orchestrator.model.errors import InfrastructureError, InputError
 
@@ -88,6 +89,8 @@ class TwinDatabase:
         """
         if (self.twin.data_directory / "postmaster.pid").exists():
             self.stop()
+        # A killed orchestrator's restore may still be at work on the same directory.
+        end(entry for entry in self.twin.processes() if entry.command == "pgbackrest")
         started = time.monotonic()
         self._write_configuration()
         data = self.twin.data_directory
@@ -103,6 +106,7 @@ class TwinDatabase:
             target=target,
             backup_label=backup_label,
             options=["--archive-mode=off", "--delta", *action],
+            environment={MARKER: str(self.twin.directory)},
             timeout_seconds=timeout_seconds,
         )
         self._strip(data)

@@ -93,20 +93,33 @@ def parse(content: bytes) -> list[Entry]:
     return [_parse_line(line, n)[0] for n, line in enumerate(content.split(b"\n")[:-1], 1)]
 
 
-def verify(content: bytes, keys: Sequence[Ed25519PublicKey], *, whole: bool = False) -> list[Entry]:
+def verify(
+    content: bytes,
+    keys: Sequence[Ed25519PublicKey],
+    *,
+    whole: bool = False,
+    run_id: str | None = None,
+) -> list[Entry]:
     """Return the entries of a log, or of a contiguous part of one, after checking all of it.
 
     A `whole` log must begin with entry 0. Checks signatures, the chain, numbering and that time
-    never goes back. Raises LogError, or dsse.UntrustedError when a line is signed by no trusted
-    key.
+    never goes back. With `run_id` lines of other runs may be signed by other keys (several
+    environments share a log) if a trusted line follows: through the chain it vouches for them.
+    Raises LogError, or dsse.UntrustedError when a line is signed by no trusted key.
     """
     entries: list[Entry] = []
+    foreign: dsse.UntrustedError | None = None
     if content and not content.endswith(b"\n"):
         raise LogError("log-torn", content.count(b"\n") + 1, "the last line is torn")
     for number, line in enumerate(content.split(b"\n")[:-1], 1):
         entry, envelope = _parse_line(line, number)
         try:
             dsse.verify(envelope, ENTRY_TYPE, keys)
+            foreign = None
+        except dsse.UntrustedError as error:
+            foreign = dsse.UntrustedError(f"line {number} (run {entry.run_id}): {error}")
+            if run_id in {None, entry.run_id}:
+                raise foreign from error
         except dsse.SignatureError as error:
             raise LogError("log-signature", number, f"line {number}: {error}") from error
         last = entries[-1] if entries else None
@@ -128,6 +141,8 @@ def verify(content: bytes, keys: Sequence[Ed25519PublicKey], *, whole: bool = Fa
         if last and entry.time < last.time:
             raise LogError("log-time", number, f"line {number}: is dated before the line above")
         entries.append(entry)
+    if foreign is not None:
+        raise foreign
     return entries
 
 

@@ -187,7 +187,9 @@ class _Verifier:
             self.say("missing-log-entry", layout.LOG, "the part of the log is missing")
             return []
         try:
-            return log.verify(content, self.keys)
+            plan = strict_or_none(self.contents.get(layout.PLAN))
+            run_id = plan.get("run_id", "") if isinstance(plan, dict) else ""
+            return log.verify(content, self.keys, run_id=str(run_id))
         except log.LogError as error:
             self.say(error.code, layout.LOG, str(error))
         except dsse.UntrustedError as error:
@@ -328,6 +330,7 @@ def _summary(
     return {
         "run_id": plan.get("run_id", ""),
         "drill": drill.get("name", "") if isinstance(drill := plan.get("drill"), dict) else "",
+        "tool": tool.get("version", "") if isinstance(tool := plan.get("tool"), dict) else "",
         "environment": environment.get("name", ""),
         "started_at": run.get("started_at"),
         "ended_at": run.get("ended_at"),

@@ -84,7 +84,7 @@ def phases(parts: Sequence[Mapping[str, Any]]) -> Phases | None:
         title = f"{part['name']}: {seconds_text(part['seconds'])}"
         segments.append(Segment(round(x, 2), round(width, 2), tone % 8, title))
     texts = [(part["name"], seconds_text(part["seconds"])) for part in parts]
-    widths = [max(text_width(name), text_width(value)) + 22 for name, value in texts]
+    widths = [max(text_width(name), text_width(value)) + 32 for name, value in texts]
     rows = max(1, math.ceil(sum(widths) / WIDTH))
     labels: list[Label] = []
     for row in range(rows):

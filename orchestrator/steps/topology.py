@@ -19,12 +19,18 @@ from dataclasses import dataclass
 
 from orchestrator.drivers.fencing import FencingProof, fence_database, fence_machine
 from orchestrator.drivers.postgresql import PostgreSQL, Promotion, Role
-from orchestrator.drivers.postgresql_standby import basebackup, configure_standby, rewind
+from orchestrator.drivers.postgresql_standby import (
+    basebackup,
+    configure_standby,
+    rewind,
+    rewinding,
+)
 from orchestrator.drivers.process import run
 from orchestrator.model.errors import InfrastructureError
 from orchestrator.steps.context import Context, StepFailed
 
 _MAX_TRANSITIONS = 40
+_STREAM_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -203,22 +209,45 @@ def _rejoin(context: Context, server: PostgreSQL, primary: PostgreSQL) -> None:
     """Make `server` stream from `primary`: as it is if it can, else rewound, else copied anew."""
     name = server.settings.application_name
     primary.create_slot(name)
-    if server.role() is Role.STANDBY:
-        try:
-            primary.await_streaming(name, timeout_seconds=5.0)
-            return
-        except InfrastructureError:
-            server.stop()
-    try:
-        method = rewind(server, context.token, primary.site).method
-    except InfrastructureError as error:
-        context.journal.write("rewind_failed", site=server.site.name, error=error.what[:500])
-        method = basebackup(server, context.token, primary.site).method
-    context.journal.write("rejoined", site=server.site.name, method=method)
-    server.start()
+    if not (_follows_now(server, primary) or _rewound(context, server, primary)):
+        server.stop()
+        basebackup(server, context.token, primary.site)
+        context.journal.write("rejoined", site=server.site.name, method="basebackup")
+        server.start()
     primary.await_streaming(name)
     for slot in server.slots():
         server.drop_slot(slot)
+
+
+def _follows_now(server: PostgreSQL, primary: PostgreSQL) -> bool:
+    """Whether a standby that runs gets to streaming by itself; it is stopped if not."""
+    if server.role() is not Role.STANDBY:
+        return False
+    if _streams(server, primary):
+        return True
+    server.stop()
+    return False
+
+
+def _rewound(context: Context, server: PostgreSQL, primary: PostgreSQL) -> bool:
+    """Whether pg_rewind made the server a standby that streams."""
+    try:
+        rewind(server, context.token, primary.site)
+        context.journal.write("rejoined", site=server.site.name, method="rewind")
+        server.start()
+    except InfrastructureError as error:
+        context.journal.write("rewind_failed", site=server.site.name, error=error.what[:500])
+        return False
+    return _streams(server, primary)
+
+
+def _streams(server: PostgreSQL, primary: PostgreSQL) -> bool:
+    name = server.settings.application_name
+    try:
+        primary.await_streaming(name, timeout_seconds=_STREAM_SECONDS)
+    except InfrastructureError:
+        return False
+    return True
 
 
 def _failback(context: Context, home: PostgreSQL, away: PostgreSQL) -> None:
@@ -280,7 +309,7 @@ def _node(server: PostgreSQL) -> Node:
         site=server.site.name,
         machine_up=server.machine.is_running(),
         role=server.role(),
-        follows=(data / "standby.signal").exists(),
+        follows=(data / "standby.signal").exists() and not rewinding(data).exists(),
         timeline=_timeline(server) if data.exists() else 0,
     )
 

@@ -154,13 +154,29 @@ def test_a_run_that_died_before_it_had_a_plan_is_let_go(
     environment: Environment, state: Path
 ) -> None:
     lease = LeaseFile(environment.lease_file)
-    lease.acquire("failover-20260101t000000-dead")
+    lease.acquire("failover-20260101t000000-dead", {"phase": "planning"})
     refused = anlan(state, "drill", "run", "backup", environment.name)
     assert refused.returncode == 3
     assert "failover-20260101t000000-dead" in refused.stderr
     freed = anlan(state, "drill", "resume", "failover-20260101t000000-dead")
     assert (freed.returncode, "nothing was touched" in freed.stdout) == (0, True)
     assert not lease.current().is_held
+
+
+def test_a_run_that_began_and_lost_its_directory_is_not_just_let_go(
+    environment: Environment, state: Path
+) -> None:
+    lease, run = LeaseFile(environment.lease_file), "failover-20260101t000000-gone"
+    lease.acquire(run)
+    refused = anlan(state, "drill", "resume", run)
+    assert refused.returncode == 3
+    assert f"--take-over {run}" in refused.stderr
+    assert lease.current().run_id == run
+    wrong = anlan(state, "env", "restore", environment.name, "--take-over", "another")
+    assert (wrong.returncode, lease.current().run_id) == (2, run)
+    taken = anlan(state, "env", "restore", environment.name, "--take-over", run)
+    assert taken.returncode == 0, taken.stderr
+    assert_as_it_began(environment, state)
 
 
 def test_an_interrupt_ends_the_run_with_its_undo(environment: Environment, state: Path) -> None:
