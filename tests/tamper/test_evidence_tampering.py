@@ -199,6 +199,49 @@ def test_case_04_a_failed_run_is_deleted_from_disk_and_the_log_rewritten_with_th
     assert "log-forked" in {problem.code for problem in found.problems}
 
 
+@pytest.fixture(scope="module")
+def shared_log(tmp_path_factory: pytest.TempPathFactory, signer: LocalSigner) -> Good:
+    """The good run, with a run of another environment (another key) logged while it went on."""
+    state = tmp_path_factory.mktemp("shared")
+    clock = Clock(SAMPLE.started_at - timedelta(milliseconds=500))
+    ours, theirs = EvidenceStore(state, signer, clock), EvidenceStore(state, stranger(), clock)
+    outer, inner = (state / "runs" / sample.run_id for sample in (SAMPLE, FAILED))
+    write_plan(outer, SAMPLE)
+    ours.record_plan(outer)
+    write_plan(inner, FAILED)
+    theirs.record_plan(inner)
+    write_result(outer, SAMPLE)
+    clock.now = SAMPLE.started_at + timedelta(minutes=5)
+    ours.record_run(outer)
+    packed = ours.export(outer, state / "bundle.zip").read_bytes()
+    return Good(bundle.unpack(packed), signer, packed, state)
+
+
+def test_a_line_of_another_environment_between_ours_needs_no_trust_of_its_key(
+    shared_log: Good,
+) -> None:
+    assert shared_log.check(shared_log.packed).status == "VALID"
+    assert FAILED.run_id.encode() in shared_log.contents[at.LOG]
+
+
+def test_case_24_a_line_of_another_environment_is_changed_by_its_own_key(
+    shared_log: Good,
+) -> None:
+    first, theirs, *rest = log_lines(shared_log)
+    changed = relog(theirs, stranger(), run_id="renamed")
+    packed = shared_log.seal({at.LOG: b"".join([first, changed, *rest])})
+    assert "log-chain" in codes(shared_log, packed)
+
+
+def test_case_24_a_line_of_another_key_is_put_behind_ours(good: Good) -> None:
+    last = evidence_log.parse(log_lines(good)[-1])[0]
+    forged = relog(
+        log_lines(good)[-1], stranger(), index=3, previous=last.digest, run_id="elsewhere"
+    )
+    packed = good.seal({at.LOG: good.contents[at.LOG] + forged})
+    assert "untrusted-signer" in codes(good, packed)
+
+
 def test_case_05_the_tail_of_the_log_is_cut(good: Good) -> None:
     cut = b"".join(log_lines(good)[:-1])
     assert {"digest-mismatch", "missing-log-entry"} <= codes(good, good.pack(**{at.LOG: cut}))
