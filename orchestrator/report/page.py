@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from orchestrator.evidence import layout
 from orchestrator.evidence.verify import raw_of
@@ -53,15 +54,7 @@ def _render(contents: Mapping[str, bytes], *, file: str = "") -> str:
     if layout.FINDINGS in contents:
         findings = _document(contents, layout.FINDINGS, "finding", file=file)
     raw = raw_of(contents)
-    environment = Environment(
-        loader=PackageLoader("orchestrator.report"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
-    environment.filters.update(seconds=charts.seconds_text, utc=_utc, number=_number)
-    return environment.get_template("report.html.j2").render(
+    return _template().render(
         plan=plan,
         run=run,
         d=run["derived"],
@@ -75,6 +68,19 @@ def _render(contents: Mapping[str, bytes], *, file: str = "") -> str:
         evidence=_evidence(contents),
         version=version("anlan"),
     )
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=PackageLoader("orchestrator.report"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    environment.filters.update(seconds=charts.seconds_text, utc=_utc, number=_number)
+    return environment.get_template("report.html.j2")
 
 
 def _document(

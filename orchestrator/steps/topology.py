@@ -14,6 +14,7 @@ Invariant: never are two databases writable.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass
 
@@ -90,7 +91,7 @@ def next_transition(world: World) -> Transition | None:  # noqa: PLR0911  (one r
         return _without_primary(world)
     other = world.away if primary is world.home else world.home
     if other.role is Role.DOWN:
-        return Transition("start" if _may_follow(other, primary) else "rejoin", other.site)
+        return Transition("follow" if _may_follow(other, primary) else "rejoin", other.site)
     if not world.replicating:
         return Transition("rejoin", other.site)
     if primary is world.away:
@@ -195,8 +196,10 @@ def _make(context: Context, transition: Transition) -> None:
             server.start()
         case "promote":
             promote(context, site, fence(context, peer.site.name))
+        case "follow":
+            _rejoin(context, server, peer, as_it_is=True)
         case "rejoin":
-            _rejoin(context, server, peer)
+            _rejoin(context, server, peer, as_it_is=server.role() is Role.STANDBY)
         case "failback":
             _failback(context, server, peer)
         case "settle_replication":
@@ -205,11 +208,11 @@ def _make(context: Context, transition: Transition) -> None:
             context.front_door.route(site, context.token)
 
 
-def _rejoin(context: Context, server: PostgreSQL, primary: PostgreSQL) -> None:
+def _rejoin(context: Context, server: PostgreSQL, primary: PostgreSQL, *, as_it_is: bool) -> None:
     """Make `server` stream from `primary`: as it is if it can, else rewound, else copied anew."""
     name = server.settings.application_name
     primary.create_slot(name)
-    if not (_follows_now(server, primary) or _rewound(context, server, primary)):
+    if not ((as_it_is and _follows(server, primary)) or _rewound(context, server, primary)):
         server.stop()
         basebackup(server, context.token, primary.site)
         context.journal.write("rejoined", site=server.site.name, method="basebackup")
@@ -219,13 +222,13 @@ def _rejoin(context: Context, server: PostgreSQL, primary: PostgreSQL) -> None:
         server.drop_slot(slot)
 
 
-def _follows_now(server: PostgreSQL, primary: PostgreSQL) -> bool:
-    """Whether a standby that runs gets to streaming by itself; it is stopped if not."""
-    if server.role() is not Role.STANDBY:
-        return False
-    if _streams(server, primary):
-        return True
-    server.stop()
+def _follows(server: PostgreSQL, primary: PostgreSQL) -> bool:
+    """Whether a standby gets to streaming as it is; it is stopped if not."""
+    with contextlib.suppress(InfrastructureError):
+        server.start()
+        if _streams(server, primary):
+            return True
+    server.stop()  # also when its supervisord would try again
     return False
 
 
