@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from run_samples import Sample, record, write_plan
 
+from orchestrator.cli import main
 from orchestrator.evidence import EvidenceStore, LocalSigner
 from orchestrator.report import render
 
@@ -44,22 +48,28 @@ def state(tmp_path_factory: pytest.TempPathFactory, signer: LocalSigner) -> Path
     return state
 
 
-def anlan(
-    *arguments: str | Path, state: Path | None = None, cwd: Path | None = None
-) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "NO_COLOR": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
-    environment.pop("ANLAN_STATE_DIR", None)
-    if state:
-        environment["ANLAN_STATE_DIR"] = str(state)
-    return subprocess.run(
-        [sys.executable, "-m", "orchestrator", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env=environment,
-        cwd=cwd,
-        timeout=60,
-        check=False,
-    )
+@dataclass(frozen=True)
+class Done:
+    """What a command came to."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def anlan(*arguments: str | Path, state: Path | None = None, cwd: Path | None = None) -> Done:
+    """Run a command in this process: a Python of its own for each would take a second."""
+    out, err = io.StringIO(), io.StringIO()
+    environment = {"NO_COLOR": "1", "ANLAN_STATE_DIR": str(state or "/nonexistent")}
+    with (
+        mock.patch.dict(os.environ, environment),
+        contextlib.chdir(cwd or "."),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        pytest.raises(SystemExit) as ended,
+    ):
+        main([str(argument) for argument in arguments])
+    return Done(int(ended.value.code or 0), out.getvalue(), err.getvalue())
 
 
 @pytest.fixture
@@ -78,6 +88,23 @@ def test_verify_needs_nothing_but_the_bundle_and_the_key(handed_over: Path) -> N
     assert "0 transactions (target 0 transactions: met)" in done.stdout
     assert "3 pass" in done.stdout
     assert sorted(path.name for path in handed_over.iterdir()) == ["bundle.zip", "evidence.pub"]
+
+
+def test_verify_runs_as_a_program_in_a_folder_of_its_own(handed_over: Path) -> None:
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "orchestrator", "evidence", "verify", "bundle.zip"),
+            *("--trust", "evidence.pub", "--json"),
+        ],
+        capture_output=True,
+        text=True,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[2])},
+        cwd=handed_over,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["status"] == "VALID"
 
 
 def test_verify_prints_json_with_every_problem(handed_over: Path) -> None:
