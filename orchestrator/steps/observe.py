@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from functools import partial
 
 from orchestrator.drivers.postgresql_connection import connect_read_write
 from orchestrator.probes import availability, ledger, primaries
@@ -12,7 +13,9 @@ from orchestrator.probes.journal import read_journal
 from orchestrator.steps.context import Context
 from orchestrator.steps.registry import verb
 
-_ROW_LIMIT_SECONDS = 7200.0
+_PROBE_SECONDS = 7200.0
+_GOOD = {"ledger": "acknowledged", "availability": "ok", "primaries": "answer"}
+_BAD = {"ledger": "unknown", "availability": "error", "primaries": "no_answer"}
 
 
 def keep_journal(context: Context, name: str) -> None:
@@ -54,7 +57,7 @@ def start_ledger(context: Context) -> None:
         context.environment,
         context.database_login,
         context.run_id,
-        max_seconds=_ROW_LIMIT_SECONDS,
+        max_seconds=_PROBE_SECONDS,
     )
 
 
@@ -66,7 +69,7 @@ def start_erp_clients(context: Context) -> None:
         context.environment,
         context.erp_login,
         context.run_id,
-        max_seconds=_ROW_LIMIT_SECONDS,
+        max_seconds=_PROBE_SECONDS,
     )
 
 
@@ -78,23 +81,33 @@ def start_primary_watch(context: Context) -> None:
         context.environment,
         context.database_login,
         context.run_id,
-        max_seconds=_ROW_LIMIT_SECONDS,
+        max_seconds=_PROBE_SECONDS,
     )
 
 
 @verb()
 def observe_baseline(context: Context) -> None:
     """Watch the healthy environment: every probe must see it work before anything is broken."""
+    running = [name for name in _GOOD if context.probe_directory(name).exists()]
+    for name in running:
+        context.require(f"{name}_probe_runs", _probe(context, name).is_running(), "it lives")
+        # A server that was started just now may take its time for the first answer.
+        context.await_until(f"an answer to the {name} probe", partial(_answered, context, name))
     time.sleep(float(context.options["seconds"]))
-    for name in ("ledger", "availability", "primaries"):
-        if not context.probe_directory(name).exists():
-            continue
-        context.require(f"{name}_probe_runs", _probe(context, name).is_running(), "")
-        journal = read_journal(context.probe_directory(name))
-        good = sum(e["kind"] in {"acknowledged", "ok", "answer"} for e in journal.entries)
-        bad = sum(e["kind"] in {"unknown", "error", "no_answer"} for e in journal.entries)
+    for name in running:
+        good, bad = _seen(context, name)
         context.require(f"{name}_baseline", good > 0 and not bad, f"{good} answered, {bad} not")
     context.mark("baseline_end")
+
+
+def _answered(context: Context, name: str) -> bool:
+    return _seen(context, name)[0] > 0
+
+
+def _seen(context: Context, name: str) -> tuple[int, int]:
+    """How many questions of a probe were answered, and how many were not."""
+    kinds = [entry["kind"] for entry in read_journal(context.probe_directory(name)).entries]
+    return kinds.count(_GOOD[name]), kinds.count(_BAD[name])
 
 
 def _probe(context: Context, name: str) -> Probe:
