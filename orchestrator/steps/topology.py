@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import time
 from dataclasses import dataclass
 
 from orchestrator.drivers.fencing import FencingProof, fence_database, fence_machine
@@ -32,6 +33,7 @@ from orchestrator.steps.context import Context, StepFailed
 
 _MAX_TRANSITIONS = 40
 _STREAM_SECONDS = 10.0
+_ANSWER_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -311,10 +313,29 @@ def _node(server: PostgreSQL) -> Node:
     return Node(
         site=server.site.name,
         machine_up=server.machine.is_running(),
-        role=server.role(),
+        role=_role(server),
         follows=(data / "standby.signal").exists() and not rewinding(data).exists(),
         timeline=_timeline(server) if data.exists() else 0,
     )
+
+
+def _role(server: PostgreSQL) -> Role:
+    """What the server is. Raises InfrastructureError for one that runs and does not answer.
+
+    Such a one may be a primary: it does not count as down.
+    """
+    deadline = time.monotonic() + _ANSWER_SECONDS
+    while (role := server.role()) is Role.DOWN and server.machine.is_running():
+        status = server.machine.program_status(server.settings.program)
+        if not status.is_up:
+            break
+        if time.monotonic() > deadline:
+            raise InfrastructureError(
+                f"the database of site {server.site.name} runs and does not answer",
+                "read its log; stop it if it is stuck, then go on",
+            )
+        time.sleep(0.1)
+    return role
 
 
 def _timeline(server: PostgreSQL) -> int:
