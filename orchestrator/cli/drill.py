@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.cli import common
-from orchestrator.model.errors import InputError, Refused
+from orchestrator.model.errors import InfrastructureError, InputError, Refused
 
 if TYPE_CHECKING:
     from orchestrator.engine.runs import Run
     from orchestrator.model.drill import Drill
+    from orchestrator.model.environment import Environment
 
 
 def _complete_drill(_ctx: click.Context, _param: click.Parameter, text: str) -> list[str]:
@@ -379,13 +380,15 @@ def run_drill(
 ) -> int:
     """Run a planned drill; prints its progress (unless `quiet`) and summary; the exit code.
 
-    Raises Refused while another run holds the environment: then no run is made.
+    Raises Refused while another run holds the environment, InfrastructureError when a server does
+    not answer: then no run is made.
     """
     from orchestrator.drivers.lease import LeaseFile  # noqa: PLC0415
     from orchestrator.engine import runs  # noqa: PLC0415
     from orchestrator.model.environment import parse_environment  # noqa: PLC0415
 
     environment = parse_environment(planned.environment.decode())
+    _require_answers(environment)
     run_id = str(planned.document["run_id"])
     # Before the directory is made: a run that is refused has not begun.
     holder = {"operator": planned.document["operator"], "phase": PLANNING}
@@ -398,6 +401,23 @@ def run_drill(
         planned.policies,
     )
     return _work(made, as_json, quiet=quiet, summary=summary)
+
+
+def _require_answers(environment: Environment) -> None:
+    """Raises InfrastructureError for a server that does not answer."""
+    from orchestrator.drivers.lease import LeaseFile  # noqa: PLC0415
+    from orchestrator.drivers.twin_egress import is_reached, production_endpoints  # noqa: PLC0415
+
+    if LeaseFile(environment.lease_file).current().is_held:
+        return  # the lease says who; its run may have taken the servers down
+    for name, (address, port) in production_endpoints(environment).items():
+        if not is_reached(address, port):
+            raise InfrastructureError(
+                f"{name} does not answer at {address}:{port}: no run was begun",
+                f"see `anlan env check {environment.name}`; bring it back by "
+                f"`anlan env restore {environment.name}` or `anlan up {environment.name} "
+                "--refresh`",
+            )
 
 
 def _work(run: Run, as_json: bool, *, quiet: bool = False, summary: bool = True) -> int:
