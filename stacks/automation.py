@@ -260,9 +260,10 @@ class _Watcher:
 
     def _part(self, step: Any, state: str) -> None:
         action = str(getattr(step.op, "value", step.op))
-        if not step.type.startswith(_PART_TYPE) or action in _QUIET:
-            return
         part, now = step.urn.rpartition("::")[2], time.monotonic()
+        unchanged = action in _QUIET and part not in self._begun
+        if not step.type.startswith(_PART_TYPE) or unchanged:
+            return
         if state == "started":
             self._begun[part] = now
         if state == "done" and step.new and (found := (step.new.outputs or {}).get("drift")):

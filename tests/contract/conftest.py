@@ -1,17 +1,9 @@
-"""A real environment for the tests of the drivers: provisioned once for a session, then destroyed.
-
-With ANLAN_TEST_ENVIRONMENT naming a descriptor, that environment is used and left as it was found.
-"""
+"""The drivers on the session's real environment (tests/conftest.py)."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -21,49 +13,7 @@ from orchestrator.drivers.postgresql import PostgreSQL, Role
 from orchestrator.drivers.postgresql_standby import configure_standby
 from orchestrator.drivers.proxy import FrontDoor
 from orchestrator.drivers.secrets import Secrets
-from orchestrator.model.environment import Environment, load_environment
-from stacks import places
-
-_LOCAL = places.PROGRAMS / "local"
-_ADDRESSES = {"a": "127.0.14.1", "b": "127.0.14.2", "common": "127.0.14.3"}
-_PORTS_BASE = 24000
-
-
-def _pulumi(state: Path, *arguments: str) -> None:
-    done = subprocess.run(
-        ["pulumi", "--non-interactive", "--cwd", str(_LOCAL), *arguments],
-        env={**os.environ, **places.pulumi_environment(state)},
-        capture_output=True,
-        text=True,
-        timeout=900,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
-
-
-@pytest.fixture(scope="session")
-def environment() -> Iterator[Environment]:
-    """An environment whose site a is primary and b streams."""
-    named = os.environ.get("ANLAN_TEST_ENVIRONMENT")
-    if named:
-        yield load_environment(Path(named))
-        return
-    # Not pytest's directory: the servers' user must reach it, and sockets need short paths.
-    base = Path(tempfile.mkdtemp(prefix="anlan-", dir="/tmp"))
-    base.chmod(0o755)
-    root, state = base / "env", base / "state"
-    stack = ["--stack", "drivers", "--config-file", str(base / "config.yaml")]
-    settings = {"root": str(root), "portsBase": str(_PORTS_BASE)}
-    settings |= {f"addresses.{name}": address for name, address in _ADDRESSES.items()}
-    options = [part for key, text in settings.items() for part in ("-c", f"{key}={text}")]
-    try:
-        _pulumi(state, "stack", "init", "drivers")
-        _pulumi(state, "up", "--yes", "--skip-preview", *stack, "--config-path", *options)
-        yield load_environment(root / "environment.json")
-    finally:
-        _pulumi(state, "destroy", "--yes", "--skip-preview", *stack)
-        assert not root.exists() or not any(root.iterdir()), sorted(root.iterdir())
-        shutil.rmtree(base)
+from orchestrator.model.environment import Environment
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,83 @@
+"""One real environment for all contract, e2e and fault tests of a session: provisioned once, by
+the command that users have, and destroyed at the end, when nothing of it may be left.
+
+With ANLAN_TEST_ENVIRONMENT naming a descriptor, that environment is used and left as it was found.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from orchestrator.model.environment import Environment, load_environment
+from stacks.components.ground import processes
+from tests.commands import anlan
+
+NAME = "test"
+_ADDRESSES = {"a": "127.0.14.1", "b": "127.0.14.2", "common": "127.0.14.3"}
+_PORTS_BASE = 24000
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the tests' environment is: the state directory and the name in it."""
+
+    state: Path
+    name: str
+
+    @property
+    def link(self) -> Path:
+        """Where commands find the environment."""
+        return self.state / "env" / self.name
+
+
+@pytest.fixture(scope="session")
+def place() -> Iterator[Place]:
+    """The environment of the session, up; see the module."""
+    named = os.environ.get("ANLAN_TEST_ENVIRONMENT")
+    if named:
+        root = Path(named).absolute().parent
+        state = root.parent.parent
+        if root.parent.name == "env":
+            yield Place(state, root.name)
+            return
+        with tempfile.TemporaryDirectory(prefix="anlan-test-") as folder:
+            (Path(folder) / "env").mkdir()
+            (Path(folder) / "env" / NAME).symlink_to(root)
+            yield Place(Path(folder), NAME)
+        return
+    # Not pytest's directory: the servers' user must reach it, and sockets need short paths.
+    base = Path(tempfile.mkdtemp(prefix="anlan-", dir="/tmp"))
+    base.chmod(0o755)
+    place = Place(base, NAME)
+    settings = {"portsBase": str(_PORTS_BASE)}
+    settings |= {f"addresses.{name}": address for name, address in _ADDRESSES.items()}
+    options = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
+    try:
+        done = anlan(base, "up", NAME, *options, timeout_seconds=1200)
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-6000:]
+        yield place
+    finally:
+        done = anlan(base, "down", NAME, "--yes", "--force", timeout_seconds=600)
+        left = processes(base)
+        for process in left:
+            process.kill()
+        remains = sorted(place.link.rglob("*")) if place.link.exists() else []
+        ours = list((base / "pulumi" / "local").glob(f"Pulumi.{NAME}.yaml"))
+        shutil.rmtree(base)
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+        assert not left, f"`anlan down` left processes: {left}"
+        assert not remains, f"`anlan down` left files: {remains}"
+        assert not ours, f"`anlan down` left the stack's configuration: {ours}"
+
+
+@pytest.fixture(scope="session")
+def environment(place: Place) -> Environment:
+    """An environment whose site a is primary and b streams."""
+    return load_environment(place.link / "environment.json")
