@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 from orchestrator.evidence import bindings, bundle, dsse, layout, statement
-from orchestrator.evidence.keys import Signer
+from orchestrator.evidence.keys import Signer, key_id, parse_public_key
 from orchestrator.evidence.log import Entry, LockedLog, Log, sync_directory, utc_now
 from orchestrator.model.canonical import sha256
 from orchestrator.model.errors import InputError, Refused
@@ -38,15 +38,17 @@ class EvidenceStore:
         self, state_dir: Path, signer: Signer, clock: Callable[[], datetime] = utc_now
     ) -> None:
         self.log = Log(state_dir / "evidence" / "log.jsonl", clock)
+        self._keys = state_dir / "evidence" / "keys"
         self._signer = signer
 
     def record_plan(self, run_dir: Path) -> Entry:
         """Sign and log plan.json, drill.yaml, environment.json and policies/ of a run.
 
-        Call it before anything is touched. Raises InputError when a file is missing, Refused when
-        another plan was logged for this run.
+        Keeps the public key in `evidence/keys`. Call it before anything is touched. Raises
+        InputError when a file is missing, Refused when another plan was logged for this run.
         """
         with self.log.locked() as log:
+            self._keep_key()
             return self._record(log, "plan", run_dir)
 
     def record_run(self, run_dir: Path) -> Entry:
@@ -80,6 +82,14 @@ class EvidenceStore:
             )
         write_atomically(out, bundle.pack(contents, self._signer))
         return out
+
+    def _keep_key(self) -> None:
+        """Keep the public key by its id: the log outlives the environment that signed it."""
+        pem = self._signer.public_key_pem()
+        name = key_id(parse_public_key(pem.encode())).removeprefix("sha256:")
+        path = self._keys / f"{name}.pub"
+        if not path.exists():
+            write_atomically(path, pem.encode())
 
     def _record(self, log: LockedLog, kind: str, run_dir: Path) -> Entry:
         contents = layout.read_run_directory(run_dir)

@@ -17,7 +17,15 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from run_samples import REDERIVE, Clock, Sample, record, write_plan, write_result
 
-from orchestrator.evidence import EvidenceStore, LocalSigner, audit, log, verify
+from orchestrator.evidence import (
+    EvidenceStore,
+    LocalSigner,
+    audit,
+    key_id,
+    load_public_key,
+    log,
+    verify,
+)
 from orchestrator.model.errors import InputError, Refused
 
 KEY = bytes(range(32))
@@ -28,6 +36,12 @@ TRACED = ("evidence/store.py", "evidence/log.py")
 @pytest.fixture
 def signer() -> LocalSigner:
     return LocalSigner(Ed25519PrivateKey.from_private_bytes(KEY))
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A killed process loses nothing that the kernel has: hundreds of kills need no fsync."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
 def store_of(state: Path, signer: LocalSigner, *, ended: bool = False) -> EvidenceStore:
@@ -54,6 +68,16 @@ def test_recording_twice_gives_the_same_entries_and_the_same_log(
     assert (tmp_path / "evidence/log.jsonl").read_bytes() == content
     kinds = [entry.kind for entry in log.verify(content, [signer.public_key], whole=True)]
     assert kinds == ["plan", "controls", "run"]
+
+
+def test_the_public_key_is_kept_for_when_its_environment_is_gone(
+    tmp_path: Path, signer: LocalSigner
+) -> None:
+    store_of(tmp_path, signer).record_plan(prepared(tmp_path))
+    (kept,) = (tmp_path / "evidence/keys").iterdir()
+    key = load_public_key(kept)
+    assert key_id(key) == f"sha256:{kept.stem}" == key_id(signer.public_key)
+    assert audit(tmp_path, [key]).problems == ()
 
 
 def test_a_result_without_a_logged_plan_is_refused(tmp_path: Path, signer: LocalSigner) -> None:
