@@ -28,7 +28,8 @@ lint: setup
 	$(RUN) mypy
 	$(RUN) lint-imports
 	$(RUN) yamllint --strict $(YAML)
-	$(RUN) ansible-lint --offline -q roles
+	ANSIBLE_LIBRARY=$(CURDIR)/roles/library ANSIBLE_MODULE_UTILS=$(CURDIR)/roles/module_utils \
+		$(RUN) ansible-lint --offline -q roles
 
 check: lint ## lint, types and unit tests: under a minute
 	$(RUN) pytest -q tests/unit
@@ -46,6 +47,6 @@ doctor: ## say what the machine has and lacks
 	@python3 toolchain/install.py check
 
 clean: ## remove every environment and its processes, then all that was built here
-	@if [ -x .venv/bin/anlan ]; then .venv/bin/anlan clean; fi
+	@if [ -x .venv/bin/anlan ]; then .venv/bin/anlan clean --yes; fi
 	rm -rf .venv .anlan build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .ansible
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
