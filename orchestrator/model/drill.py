@@ -6,6 +6,7 @@ code (`orchestrator.steps`).
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -52,6 +53,8 @@ class Parameter:
         known: Any = value if isinstance(value, _TYPES[self.type]) else None
         if known is None or isinstance(known, bool):
             wrong = f"is no {self.type}"
+        elif isinstance(known, float) and not math.isfinite(known):
+            wrong = "is no finite number"
         elif self.minimum is not None and known < self.minimum:
             wrong = f"is below {self.minimum:g}"
         elif self.maximum is not None and known > self.maximum:

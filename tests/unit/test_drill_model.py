@@ -1,0 +1,98 @@
+"""Drills as data: what a file may say, what an operator may choose, what the plan then holds."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from orchestrator.model.drill import Drill, Parameter, parse_drill, plan
+from orchestrator.model.errors import InputError
+from orchestrator.steps import VERBS
+from tests.commands import CHECKOUT
+
+NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
+DESCRIPTOR: dict[str, Any] = {
+    "name": "local",
+    "tier": "VIP",
+    "deployment": {"digest": "0" * 64},
+    "targets": {"rto_seconds": 30, "rpo_seconds": 0, "rpo_transactions": 0},
+}
+
+
+def load(name: str) -> Drill:
+    path = CHECKOUT / "drills" / f"{name}.yaml"
+    return parse_drill(path.read_text(), VERBS, file=str(path))
+
+
+@pytest.mark.parametrize("path", sorted((CHECKOUT / "drills").glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_drill_of_the_repository_is_valid_and_named_like_its_file(path: Any) -> None:
+    drill = load(path.stem)
+    assert drill.name == path.stem
+    # What changes the world has an undo, or is undone by an earlier verb's.
+    assert any(VERBS[step.do].undo for step in drill.steps)
+
+
+def test_the_plan_has_every_choice_made() -> None:
+    drill = load("failover")
+    chosen = drill.choose({"baseline_seconds": "10"})
+    made = plan(
+        drill,
+        DESCRIPTOR,
+        "1" * 64,
+        chosen,
+        {"tls.yaml": b"x"},
+        run_id="failover-1",
+        operator="ops",
+        tool={"name": "anlan", "version": "0"},
+        created_at=NOW,
+    )
+    by_id = {step["id"]: step for step in made["steps"]}
+    assert by_id["observe-baseline"]["with"] == {"seconds": 10.0}
+    assert by_id["detect-failure"]["with"] == {"interval_seconds": 0.1, "misses": 3}
+    assert made["targets"]["rto_seconds"] == 30
+    assert "parameter" not in json.dumps(made["steps"])
+
+
+def test_a_target_that_the_descriptor_lacks_is_named() -> None:
+    drill = load("failover")
+    with pytest.raises(InputError, match=r"targets\.rto_seconds"):
+        plan(
+            drill,
+            {**DESCRIPTOR, "targets": {}},
+            "1" * 64,
+            drill.choose({}),
+            {},
+            run_id="failover-1",
+            operator="ops",
+            tool={"name": "anlan", "version": "0"},
+            created_at=NOW,
+        )
+
+
+@pytest.mark.parametrize(
+    ("parameter", "text", "said"),
+    [
+        (Parameter("n", "number", 1, "", minimum=1), "0.5", "below 1"),
+        (Parameter("n", "number", 1, "", maximum=2), "3", "above 2"),
+        (Parameter("n", "integer", 1, ""), "1.5", "no integer"),
+        (Parameter("n", "number", 1, ""), "many", "no number"),
+        (Parameter("s", "string", "a", "", choices=("a", "b")), "c", "none of a, b"),
+        (Parameter("s", "string", "a", "", pattern="a+"), "ab", "does not match"),
+    ],
+)
+def test_what_an_operator_may_not_choose(parameter: Parameter, text: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        parameter.parse(text)
+
+
+def test_not_a_number_is_no_number() -> None:
+    with pytest.raises(InputError):
+        Parameter("n", "number", 1, "", minimum=0, maximum=9).parse("nan")
+
+
+@pytest.mark.parametrize("text", ["latest", "random", "2026-11-24T20:15:00+00:00"])
+def test_targets_of_a_restore(text: str) -> None:
+    assert load("restore").choose({"target": text})["target"] == text

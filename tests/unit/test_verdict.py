@@ -1,0 +1,235 @@
+"""What is derived from a run's raw data: a pass needs everything observed and every target met."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from orchestrator.engine.verdict import derive
+
+S = 1_000_000_000
+BOOT = "boot-1"
+FINDINGS = {"findings": [{"status": "pass"}, {"status": "pass"}]}
+STEPS = [("check", "prepare"), ("kill", "fault"), ("promote", "recover"), ("verify", "verify")]
+
+
+def plan(**targets: float) -> dict[str, Any]:
+    wanted = targets or {"rto_seconds": 30, "rpo_seconds": 0, "rpo_transactions": 0}
+    return {
+        "run_id": "failover-1",
+        "targets": wanted,
+        "steps": [{"id": name, "phase": phase} for name, phase in STEPS],
+    }
+
+
+def header(probe: str, boot: str = BOOT, **settings: Any) -> dict[str, Any]:
+    return {
+        "kind": "header",
+        "schema": "anlan.journal/v1",
+        "probe": probe,
+        "run": "failover-1",
+        "boot_id": boot,
+        "t": 0,
+        "utc": "2026-11-25T00:00:00+00:00",
+        "settings": settings,
+    }
+
+
+def good() -> dict[str, Any]:
+    """A failover: fault at 10 s, the last key acknowledged before it, first ERP write at 12.5 s."""
+    steps = [header("steps")]
+    for second, (name, _) in zip((0, 10, 11, 20), STEPS, strict=True):
+        steps.append({"kind": "begin", "step": name, "t": second * S})
+        if name == "kill":
+            steps.append({"kind": "mark", "name": "fault", "t": 10 * S})
+            steps.append({"kind": "mark", "name": "fault_done", "t": 10 * S + 1000})
+        if name == "promote":
+            steps.append({"kind": "mark", "name": "detected", "t": 11 * S})
+            steps.append({"kind": "mark", "name": "promoted", "t": 12 * S})
+        if name == "verify":
+            check = {"step": name, "name": "balance", "ok": True, "detail": "0 of 9"}
+            steps.append({"kind": "check", "t": 20 * S, **check})
+        end = {"step": name, "status": "done", "error": "", "t": second * S + S // 2}
+        steps.append({"kind": "end", **end})
+    return {
+        "steps": steps,
+        "ledger": [
+            header("ledger"),
+            {"kind": "sent", "t": 9 * S, "key": "k1"},
+            {"kind": "acknowledged", "t": 9 * S + 1, "key": "k1"},
+            {"kind": "sent", "t": 10 * S - 5, "key": "k2"},
+            {"kind": "unknown", "t": 10 * S + 5, "key": "k2"},
+            {"kind": "sent", "t": 13 * S, "key": "k3"},
+            {"kind": "acknowledged", "t": 13 * S + 1, "key": "k3"},
+        ],
+        "availability": [
+            header("availability"),
+            {"kind": "ok", "began": 9 * S, "t": 9 * S + 9},
+            # Begun before the fault, answered after it: proves nothing about the recovery.
+            {"kind": "ok", "began": 10 * S - 1, "t": 10 * S + 2000},
+            {"kind": "error", "began": 11 * S, "t": 11 * S + 9, "error": "refused"},
+            {"kind": "ok", "began": 12 * S, "t": 12 * S + S // 2},
+        ],
+        "primaries": [
+            header("primaries", sites=["a", "b"]),
+            {"kind": "answer", "site": "a", "asked": 9 * S, "t": 9 * S + 1, "writable": True},
+            {"kind": "answer", "site": "b", "asked": 9 * S, "t": 9 * S + 1, "writable": False},
+            {"kind": "answer", "site": "b", "asked": 12 * S, "t": 12 * S + 1, "writable": True},
+        ],
+        "recovered": {"keys": ["k1", "k3"], "rows": None},
+        "findings": FINDINGS,
+    }
+
+
+def test_a_whole_failover_passes_with_its_figures() -> None:
+    derived = derive(plan(), good())
+    assert (derived["verdict"], derived["exit_code"], derived["reasons"]) == ("pass", 0, [])
+    assert derived["rto_seconds"] == 2.5
+    phases = {phase["name"]: phase["seconds"] for phase in derived["phases"]}
+    assert phases == {"detect": 1.0, "promote": 1.0, "application": 0.5}
+    assert sum(phases.values()) == derived["rto_seconds"]
+    assert derived["ledger"] == {
+        "acknowledged": 2,
+        "recovered": 2,
+        "lost_keys": [],
+        "in_doubt_committed": 0,
+        "in_doubt_absent": 1,
+    }
+
+
+def test_a_lost_key_fails_the_drill_and_is_named() -> None:
+    raw = good()
+    raw["recovered"]["keys"] = ["k3"]
+    derived = derive(plan(), raw)
+    assert (derived["verdict"], derived["exit_code"]) == ("fail", 1)
+    assert derived["ledger"]["lost_keys"] == ["k1"]
+    assert derived["rpo_transactions"] == 1
+    assert derived["rpo_seconds"] == pytest.approx(1.0, abs=0.001)
+
+
+def test_a_missed_target_fails() -> None:
+    derived = derive(plan(rto_seconds=2.4), good())
+    assert derived["verdict"] == "fail"
+    assert derived["targets"] == [
+        {"name": "rto_seconds", "target": 2.4, "measured": 2.5, "met": False}
+    ]
+
+
+def test_two_primaries_fail() -> None:
+    raw = good()
+    raw["primaries"].append(
+        {"kind": "answer", "site": "a", "asked": 12 * S, "t": 12 * S + 2, "writable": True}
+    )
+    derived = derive(plan(), raw)
+    assert derived["verdict"] == "fail"
+    assert any("never_two_primaries" in reason for reason in derived["reasons"])
+
+
+@pytest.mark.parametrize("missing", ["ledger", "availability", "recovered"])
+def test_what_was_not_observed_is_never_a_pass(missing: str) -> None:
+    raw = good()
+    del raw[missing]
+    derived = derive(plan(), raw)
+    assert (derived["verdict"], derived["exit_code"]) == ("inconclusive", 5)
+
+
+def test_no_erp_write_after_the_fault_leaves_the_rto_open() -> None:
+    raw = good()
+    raw["availability"] = raw["availability"][:-1]
+    derived = derive(plan(), raw)
+    assert (derived["verdict"], derived["rto_seconds"]) == ("inconclusive", None)
+
+
+def test_a_failure_before_the_fault_proves_nothing() -> None:
+    raw = {"steps": good()["steps"][:3], "findings": FINDINGS}
+    raw["steps"][-1] = {**raw["steps"][-1], "status": "failed", "error": "no standby"}
+    raw["steps"].append(
+        {"kind": "check", "step": "check", "name": "x", "ok": False, "detail": "", "t": 1}
+    )
+    derived = derive(plan(), raw)
+    assert derived["verdict"] == "inconclusive"
+    assert [step["status"] for step in derived["steps"]] == ["failed"] + ["not_run"] * 3
+
+
+def test_a_failure_after_the_fault_fails() -> None:
+    raw = good()
+    raw["steps"][-1] = {**raw["steps"][-1], "status": "failed", "error": "unbalanced"}
+    assert derive(plan(), raw)["verdict"] == "fail"
+
+
+def test_an_undo_that_failed_or_never_ended_fails() -> None:
+    for end in ([], [{"kind": "undo_end", "step": "kill", "status": "failed", "error": "x"}]):
+        raw = good()
+        raw["steps"] += [{"kind": "undo_begin", "step": "kill", "t": 30 * S}]
+        raw["steps"] += [{**entry, "t": 31 * S} for entry in end]
+        derived = derive(plan(), raw)
+        assert derived["verdict"] == "fail"
+        assert derived["undo"][0]["status"] == "failed"
+
+
+def test_a_check_that_could_not_be_made_leaves_doubt() -> None:
+    raw = good()
+    raw["steps"].append(
+        {"kind": "check", "step": "verify", "name": "balance", "ok": None, "detail": "", "t": 1}
+    )
+    derived = derive(plan(), raw)
+    assert derived["verdict"] == "inconclusive"
+    # The last word of a check that was made twice counts.
+    assert [check["ok"] for check in derived["checks"] if check["name"] == "balance"] == [None]
+
+
+def test_a_reboot_in_between_leaves_doubt() -> None:
+    raw = good()
+    raw["steps"].append(header("steps", boot="boot-2"))
+    assert derive(plan(), raw)["verdict"] == "inconclusive"
+
+
+@pytest.mark.parametrize(("status", "code"), [("fail", 1), ("unknown", 5)])
+def test_policies_are_counted_apart_and_show_in_the_exit_code(status: str, code: int) -> None:
+    raw = {**good(), "findings": {"findings": [{"status": status}]}}
+    derived = derive(plan(), raw)
+    assert (derived["verdict"], derived["exit_code"]) == ("pass", code)
+    assert derived["policies"][status] == 1
+
+
+def test_without_findings_the_exit_code_is_in_doubt() -> None:
+    assert derive(plan(), {**good(), "findings": None})["exit_code"] == 5
+
+
+def restored(keys: list[str], rows: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A restore to a target at 10 s: k1 was acknowledged before it, k3 sent after it."""
+    raw = good()
+    raw["steps"] += [
+        {"kind": "mark", "name": "target", "t": 10 * S},
+        {"kind": "mark", "name": "twin_served", "t": 15 * S},
+    ]
+    raw["steps"] = [entry for entry in raw["steps"] if entry.get("name") != "fault_done"]
+    raw["recovered"] = {"keys": keys, "rows": rows}
+    return raw
+
+
+def test_a_restore_is_judged_up_to_its_target() -> None:
+    derived = derive(plan(), restored(["k1"]))
+    assert (derived["verdict"], derived["rto_seconds"]) == ("pass", 5.0)
+    assert derived["ledger"]["acknowledged"] == 1
+
+
+def test_a_key_that_was_sent_after_the_target_must_not_be_in_the_twin() -> None:
+    derived = derive(plan(), restored(["k1", "k3"]))
+    assert derived["verdict"] == "fail"
+    assert any("nothing_after_target" in reason for reason in derived["reasons"])
+
+
+def test_a_target_before_the_ledger_is_judged_by_business_records() -> None:
+    raw = restored([], {"expected": 40, "missing": [], "later": []})
+    raw["steps"] = [
+        {**entry, "t": 5 * S} if entry.get("name") == "target" else entry for entry in raw["steps"]
+    ]
+    targets = {"rto_seconds": 30.0, "rpo_transactions": 0.0}
+    derived = derive(plan(**targets), raw)
+    assert (derived["verdict"], derived["rpo_transactions"], derived["ledger"]) == ("pass", 0, None)
+    raw["recovered"]["rows"]["missing"] = ["party_party,7"]
+    assert derive(plan(**targets), raw)["verdict"] == "fail"
+    raw["recovered"]["rows"] = {"expected": 0, "missing": [], "later": []}
+    assert derive(plan(**targets), raw)["verdict"] == "inconclusive"
