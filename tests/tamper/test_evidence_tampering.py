@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import FAILED, SAMPLE, Good, build
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from forgers import FAILED, SAMPLE, Good, build
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from run_samples import Clock, record, write_plan, write_result
