@@ -189,9 +189,7 @@ def test_failover_loses_nothing_and_failback_rejoins_the_old_primary(
     # Judged in the system that survived.
     journal = read_journal(probes / "ledger")
     with connect_read_write(environment, secrets.database_login()) as connection:
-        result = ledger.reconcile(
-            journal, ledger.recovered_keys(connection, RUN), fault.began_ns
-        )
+        result = ledger.reconcile(journal, ledger.recovered_keys(connection, RUN), fault.began_ns)
     assert result.acknowledged == result.recovered > 100
     assert (result.lost, result.rpo_transactions, result.rpo_seconds) == ((), 0, 0.0)
     first_write = ledger.first_acknowledged_after(journal, fault.ended_ns)
