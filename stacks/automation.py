@@ -7,6 +7,9 @@ in turn.
 from __future__ import annotations
 
 import contextlib
+import json
+import re
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -73,6 +76,7 @@ def up(
     stack.free()
     with stack.new_unless_kept(preview=preview):
         stack.configure(settings)
+        stack.forget_interrupted()
         verb = "preview" if preview else "up"
         return stack.run(verb, report, refresh=refresh)
 
@@ -175,6 +179,21 @@ class _Stack:
             config[f"{PROJECT}:{key}"] = value
         self.file.write_text(yaml.safe_dump(kept))
 
+    def forget_interrupted(self) -> None:
+        """Forget what a killed pulumi was about to make: a role takes over what it finds.
+
+        Pulumi would warn of it in every later run.
+        """
+        file = self.backend / ".pulumi" / "stacks" / PROJECT / f"{self.name}.json"
+        latest = json.loads(file.read_text())["checkpoint"]["latest"] if file.exists() else None
+        if not (latest and latest.get("pending_operations")):
+            return
+        with _failures(_Watcher(lambda _: None)):
+            stack = automation.Stack.select(self.name, self._workspace(PROGRAM))
+            state = stack.export_stack()
+            state.deployment = {**(state.deployment or {}), "pending_operations": []}
+            stack.import_stack(state)
+
     @contextlib.contextmanager
     def new_unless_kept(self, *, preview: bool) -> Iterator[None]:
         """Make the stack if there is none; a preview takes it away again."""
@@ -188,8 +207,13 @@ class _Stack:
                 self.remove(force=False)
 
     def remove(self, *, force: bool) -> None:
-        """Remove the stack with its history and configuration."""
+        """Remove the stack with its history, configuration and the backend's copies of it."""
         self._pulumi("stack", "rm", self.name, "--yes", *(["--force"] if force else []))
+        pulumi = self.backend / ".pulumi"
+        for kept in ("backups", "history"):
+            shutil.rmtree(pulumi / kept / PROJECT / self.name, ignore_errors=True)
+        for copy in (pulumi / "stacks" / PROJECT).glob(f"{self.name}.json*"):
+            copy.unlink()
 
     def _pulumi(self, *arguments: str) -> None:
         """A command on the stack itself, in a project folder that holds its configuration."""
@@ -299,7 +323,12 @@ def _reason(part: str, text: str) -> str:
 
 
 def _last_words(error: Exception) -> str:
-    return str(error).strip()[-1500:]
+    """What pulumi said on standard error; a CommandError carries it in its text alone."""
+    text = str(error)
+    if killed := re.search(r"^ *code: -(\d+)$", text, re.MULTILINE):
+        return f"pulumi was ended by signal {killed[1]}"
+    said = text.partition("\n stderr: ")[2].strip() or text.strip()
+    return said[-1500:]
 
 
 def _counts(changes: Mapping[Any, int]) -> dict[str, int]:

@@ -124,8 +124,10 @@ def _show(outcome: Outcome, title: str, *, as_json: bool) -> None:
         return
     counts = ", ".join(f"{count} {name}" for name, count in outcome.changes.items() if count)
     click.echo(f"{outcome.environment}: {title} in {outcome.seconds:.1f} s ({counts or 'nothing'})")
+    if outcome.drift:
+        click.echo("  differed from the configuration:")
     for part, tasks in sorted(outcome.drift.items()):
         for task in tasks:
-            click.echo(f"  {part}: {task}")
+            click.echo(f"    {part}: {task}")
     if outcome.descriptor:
         click.echo(f"  {outcome.descriptor}")

@@ -76,8 +76,10 @@ def log_in(
             return client
         except (VaultError, requests.RequestException, OSError) as error:
             if time.monotonic() > deadline:
+                silent = isinstance(error, requests.RequestException)
+                reason = f"it does not answer ({type(error).__name__})" if silent else error
                 raise SecretsUnavailable(
-                    f"the secret manager at {url} gives no login: {error}. "
+                    f"the secret manager at {url} gives no login: {reason}. "
                     "Is it running and unsealed? Apply the role `secrets`."
                 ) from error
             time.sleep(0.2)
