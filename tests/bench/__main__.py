@@ -1,0 +1,202 @@
+"""`python -m tests.bench`: measure, print a table. It judges no time by its exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import click
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from orchestrator.model.errors import AnlanError
+from tests.bench import engine, failover, restore
+from tests.bench.figures import Comparison, Goal, Parts, alternate, medians
+from tests.bench.place import Place, find_place, throwaway_state
+
+_LEAST_RUNS = 3
+
+
+@dataclass(frozen=True)
+class Section:
+    """One thing measured: its lines of the table, and the parts of both sides by their medians."""
+
+    name: str
+    lines: Sequence[Comparison]
+    ours: dict[str, float]
+    bare: dict[str, float]
+
+
+@click.command()
+@click.argument("descriptor", required=False, type=click.Path(exists=True, path_type=Path))
+@click.option("--runs", default=3, show_default=True, type=click.IntRange(_LEAST_RUNS))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def main(descriptor: Path | None, runs: int, as_json: bool) -> None:
+    """Measure the drills against the bare tools, each pair in the same run.
+
+    DESCRIPTOR is an environment.json; without it the environment `local` of the state directory
+    is used, and provisioned first if it is not there. The environment is failed over for real, and
+    ends as it began.
+    """
+    begun = datetime.now(UTC)
+    load = os.getloadavg()
+    try:
+        with find_place(descriptor) as place:
+            place.command("env", "check")
+            sections = [_restore(place, runs), _failover(place, runs), _engine(place, runs)]
+    except AnlanError as error:
+        raise click.ClickException(str(error)) from error
+    machine = {
+        "at": begun.isoformat(timespec="seconds"),
+        "minutes": round((datetime.now(UTC) - begun).total_seconds() / 60, 1),
+        "cpus": os.cpu_count(),
+        "system": platform.platform(),
+        "load_before": load,
+        "load_after": os.getloadavg(),
+    }
+    if as_json:
+        click.echo(json.dumps(_document(machine, runs, sections), indent=2))
+    else:
+        _print(machine, runs, sections)
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def _failover(place: Place, runs: int) -> Section:
+    _say("failover")
+    ours, bare = alternate(runs, lambda: failover.drill(place), lambda: failover.bare(place), _say)
+    line = Comparison(
+        "failover: RTO",
+        "from the kill to the first acknowledged ERP write",
+        _column(ours, "rto"),
+        _column(bare, "rto"),
+        Goal(1.3, 0.3),
+    )
+    return Section("failover", [line], medians(ours), medians(bare))
+
+
+def _restore(place: Place, runs: int) -> Section:
+    _say("restore: a backup first")
+    target = restore.make_target(place)
+    ours, bare = alternate(
+        runs,
+        lambda: restore.drill(place, target),
+        lambda: restore.bare(place, target),
+        _say,
+    )
+    lines = [
+        Comparison(
+            "restore: database",
+            "from the order until the database takes writes",
+            _column(ours, "database"),
+            _column(bare, "database"),
+        ),
+        Comparison(
+            "restore: ERP (RTO)",
+            "from the order until the ERP is used (the drill logs in, writes and reads; bare: a "
+            "login)",
+            _column(ours, "served"),
+            _column(bare, "served"),
+        ),
+        Comparison(
+            "restore: ERP, checked",
+            "the same for bare; the drill until the last of its checks",
+            _column(ours, "checked"),
+            _column(bare, "served"),
+            Goal(1.25),
+        ),
+    ]
+    return Section("restore", lines, medians(ours), medians(bare))
+
+
+def _engine(place: Place, runs: int) -> Section:
+    _say("engine")
+    root = place.descriptor.resolve().parent
+    with throwaway_state(root, place.name) as apart:
+        ours, bare = alternate(runs, lambda: engine.drill(apart), lambda: engine.bare(apart), _say)
+    lines = [
+        Comparison(
+            f"engine: a {name}",
+            f"one of {engine.STEPS} that do nothing",
+            _column(ours, name),
+            _column(bare, name),
+        )
+        for name in ("step", "undo")
+    ]
+    return Section("engine", lines, medians(ours), medians(bare))
+
+
+def _column(samples: Sequence[Parts], name: str) -> list[float]:
+    return [one[name] for one in samples]
+
+
+def _document(machine: dict[str, Any], runs: int, sections: Sequence[Section]) -> dict[str, Any]:
+    return {
+        "machine": machine,
+        "runs": runs,
+        "lines": [line.document() for section in sections for line in section.lines],
+        "parts": {
+            section.name: {"ours_seconds": section.ours, "bare_seconds": section.bare}
+            for section in sections
+        },
+    }
+
+
+def _print(machine: dict[str, Any], runs: int, sections: Sequence[Section]) -> None:
+    out = Console(highlight=False, width=None if Console().is_terminal else 120)
+    table = Table("", "drill", "bare", "ratio", "goal", box=box.SIMPLE_HEAD, pad_edge=False)
+    for section in sections:
+        for line in section.lines:
+            table.add_row(
+                line.name, _spread(line.ours), _spread(line.bare), _ratio(line.ratio), _goal(line)
+            )
+    out.print(table)
+    for section in sections:
+        for name, parts in (("drill", section.ours), ("bare", section.bare)):
+            shown = ", ".join(f"{part} {_seconds(value)}" for part, value in parts.items())
+            out.print(f"{section.name}, {name}: {shown}")
+    for section in sections:
+        for line in section.lines:
+            out.print(f"{line.name}: {line.counts}")
+    before, after = machine["load_before"][0], machine["load_after"][0]
+    out.print(
+        f"medians of {runs} runs (least to most), {machine['at']}, {machine['cpus']} CPUs, "
+        f"load {before:.1f} before and {after:.1f} after, {machine['minutes']} minutes"
+    )
+
+
+def _spread(samples: Sequence[float]) -> str:
+    least, most = _seconds(min(samples)), _seconds(max(samples))
+    return f"{_seconds(median(samples))} ({least} to {most})"
+
+
+def _seconds(value: float) -> str:
+    if value >= 0.1:
+        return f"{value:.2f} s"
+    return f"{value * 1e3:.1f} ms" if value >= 1e-4 else f"{value * 1e6:.2f} µs"
+
+
+def _ratio(value: float) -> str:
+    return f"{value:.2f}" if value < 100 else "–"
+
+
+def _goal(line: Comparison) -> str:
+    if line.goal is None:
+        return "–"
+    limit = _seconds(line.goal.limit(median(line.bare)))
+    word = "[green]met[/]" if line.met else "[bold red]missed[/]"
+    return f"{line.goal} = {limit}: {word}"
+
+
+if __name__ == "__main__":
+    main()
