@@ -17,8 +17,11 @@ from __future__ import annotations
 import contextlib
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
+from orchestrator.drivers.erp import Erp
 from orchestrator.drivers.fencing import FencingProof, fence_database, fence_machine
 from orchestrator.drivers.postgresql import PostgreSQL, Promotion, Role
 from orchestrator.drivers.postgresql_standby import (
@@ -264,14 +267,14 @@ def _failback(context: Context, home: PostgreSQL, away: PostgreSQL) -> None:
     _require_all_received(home, away)
     promote(context, home.site.name, fence(context, away.site.name))
     home.create_slot(away.settings.application_name)
-    home.machine.program_restart(home.site.erp.program)
+    _restart_erp(context, home)
     context.front_door.route(home.site.name, context.token)
     # A clean stop sends everything: the old primary is a prefix of the new one's history.
     configure_standby(away, home.site)
     away.start()
     home.await_streaming(away.settings.application_name)
     _settle(home, away)
-    away.machine.program_restart(away.site.erp.program)
+    _restart_erp(context, away)
 
 
 def _require_all_received(standby: PostgreSQL, stopped: PostgreSQL) -> None:
@@ -297,15 +300,40 @@ def _settle(primary: PostgreSQL, standby: PostgreSQL) -> None:
         standby.drop_slot(slot)
 
 
+def _restart_erp(context: Context, server: PostgreSQL) -> None:
+    """Restart the ERP of a site, and wait until it answers by itself."""
+    server.machine.program_restart(server.site.erp.program)
+    _await_erp(context, server)
+
+
+def _await_erp(context: Context, server: PostgreSQL) -> None:
+    erp = server.site.erp
+    client = Erp(erp.url, erp.database, context.environment.tls.ca_file, timeout_seconds=2.0)
+    context.await_until(f"the ERP of site {server.site.name}", partial(_answers, client.version))
+    client.close()
+
+
 def _await_erps(context: Context) -> None:
-    """Both ERP servers run (one that gave up is started), and the front door sees a healthy one."""
+    """Both ERP servers answer (one that gave up is started), and so does the front door.
+
+    The door's own check may be of the moment before a restart, so a client logs in through it.
+    """
     for server in context.servers.values():
         server.machine.program_start(server.site.erp.program)
+        _await_erp(context, server)
     door = context.front_door
     context.await_until(
         "a healthy ERP behind the front door",
         lambda: all(state.healthy for state in door.servers() if state.enabled),
     )
+    context.await_until("a login through the front door", partial(_answers, context.erp))
+
+
+def _answers(ask: Callable[[], object]) -> bool:
+    with contextlib.suppress(InfrastructureError):
+        ask()
+        return True
+    return False
 
 
 def _node(server: PostgreSQL) -> Node:
