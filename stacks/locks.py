@@ -63,6 +63,7 @@ def free(folder: Path) -> int:
                 f"{lock.host}, since {lock.since}",
                 f"wait for it; if that process no longer works, end it and remove {lock.file}",
             )
-        lock.file.unlink(missing_ok=True)
+        for file in (lock.file, lock.file.with_name(f"{lock.file.name}.attrs")):
+            file.unlink(missing_ok=True)
         removed += 1
     return removed
