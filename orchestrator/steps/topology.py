@@ -326,7 +326,9 @@ def _await_erps(context: Context) -> None:
         "a healthy ERP behind the front door",
         lambda: all(state.healthy for state in door.servers() if state.enabled),
     )
-    context.await_until("a login through the front door", partial(_answers, context.erp))
+    context.await_until(
+        "a login through the front door", partial(_answers, lambda: context.erp().logout())
+    )
 
 
 def _answers(ask: Callable[[], object]) -> bool:
