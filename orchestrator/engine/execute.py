@@ -7,7 +7,9 @@ takes up its own run and no other. Every verb is idempotent: the one that was cu
 
 from __future__ import annotations
 
+import itertools
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -28,6 +30,7 @@ from orchestrator.steps.journal import StepJournal
 # Workflows of another version are not taken up: raise it when the order of steps below changes.
 _VERSION = "1"
 _POLL_SECONDS = 0.1
+_ROOM_BYTES = 32 * 2**20
 Listener = Callable[[Mapping[str, Any]], None]
 
 
@@ -48,6 +51,7 @@ def execute(run: Run, state: Path, listener: Listener | None = None) -> list[str
     Raises Refused when another run took the environment, InfrastructureError when its evidence
     cannot be made now (resume it later); what the drill finds is in run.json, not raised.
     """
+    _require_room(run, state)
     environment = load_environment(run.directory / "environment.json")
     lease = LeaseFile(environment.lease_file)
     token = lease.acquire(run.run_id, {"operator": str(run.plan["operator"])})
@@ -70,6 +74,16 @@ def abort(run: Run) -> None:
     (run.directory / "abort").touch()
 
 
+def _require_room(run: Run, state: Path) -> None:
+    """Raises InfrastructureError on a full disk: DBOS would try again for ever, silently."""
+    free = shutil.disk_usage(state).free
+    if free < _ROOM_BYTES:
+        raise InfrastructureError(
+            f"{free / 2**20:.0f} MiB are free in {state}, a run needs {_ROOM_BYTES / 2**20:.0f}",
+            f"make room, then `anlan drill resume {run.run_id}`",
+        )
+
+
 def _run_durably(run: Run, state: Path) -> None:
     config: DBOSConfig = {
         "name": "anlan",
@@ -78,14 +92,34 @@ def _run_durably(run: Run, state: Path) -> None:
         "application_version": _VERSION,
         "log_level": "CRITICAL",
     }
-    DBOS(config=config)
     try:
+        DBOS(config=config)
         DBOS.launch()  # takes up what this executor left
-        with SetWorkflowID(run.run_id):
+        with SetWorkflowID(_workflow_id(run.run_id)):
             handle = DBOS.start_workflow(_drill, run.run_id)
         handle.get_result(polling_interval_sec=_POLL_SECONDS)
+    except Exception as error:  # whatever DBOS and its database raise; steps raise nothing
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InfrastructureError(
+            f"the engine's database {state / 'engine.sqlite'} failed: {reason}",
+            f"make room or repair it, then `anlan drill resume {run.run_id}`",
+        ) from error
     finally:
         DBOS.destroy(workflow_completion_timeout_sec=0)
+
+
+def _workflow_id(run_id: str) -> str:
+    """The run's id, or the next one when a workflow of it ended in an error of its database.
+
+    A new workflow walks through what is done without doing it again: the journal says what is.
+    """
+    ids = itertools.chain([run_id], (f"{run_id}.{number}" for number in itertools.count(1)))
+    return next(id_ for id_ in ids if not _ended_in_error(id_))
+
+
+def _ended_in_error(id_: str) -> bool:
+    status = DBOS.get_workflow_status(id_)
+    return status is not None and status.status == "ERROR"
 
 
 @DBOS.workflow(name="drill")
