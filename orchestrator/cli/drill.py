@@ -389,6 +389,7 @@ def run_drill(
 
     environment = parse_environment(planned.environment.decode())
     _require_answers(environment)
+    runs.require_room(common.state_directory(), "make room, then run the drill again")
     run_id = str(planned.document["run_id"])
     # Before the directory is made: a run that is refused has not begun.
     holder = {"operator": planned.document["operator"], "phase": PLANNING}

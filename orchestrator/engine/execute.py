@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -20,7 +19,7 @@ from dbos import DBOS, DBOSConfig, SetWorkflowID
 
 from orchestrator.drivers.lease import LeaseFile
 from orchestrator.engine import finish
-from orchestrator.engine.runs import Run
+from orchestrator.engine.runs import Run, require_room
 from orchestrator.model.environment import load_environment
 from orchestrator.model.errors import AnlanError, InfrastructureError
 from orchestrator.steps import VERBS
@@ -30,7 +29,6 @@ from orchestrator.steps.journal import StepJournal
 # Workflows of another version are not taken up: raise it when the order of steps below changes.
 _VERSION = "1"
 _POLL_SECONDS = 0.1
-_ROOM_BYTES = 32 * 2**20
 Listener = Callable[[Mapping[str, Any]], None]
 
 
@@ -51,7 +49,7 @@ def execute(run: Run, state: Path, listener: Listener | None = None) -> list[str
     Raises Refused when another run took the environment, InfrastructureError when its evidence
     cannot be made now (resume it later); what the drill finds is in run.json, not raised.
     """
-    _require_room(run, state)
+    require_room(state, f"make room, then `anlan drill resume {run.run_id}`")
     environment = load_environment(run.directory / "environment.json")
     lease = LeaseFile(environment.lease_file)
     token = lease.acquire(run.run_id, {"operator": str(run.plan["operator"])})
@@ -72,16 +70,6 @@ def execute(run: Run, state: Path, listener: Listener | None = None) -> list[str
 def abort(run: Run) -> None:
     """Ask a run to end after its present step; its undo runs as always."""
     (run.directory / "abort").touch()
-
-
-def _require_room(run: Run, state: Path) -> None:
-    """Raises InfrastructureError on a full disk: DBOS would try again for ever, silently."""
-    free = shutil.disk_usage(state).free
-    if free < _ROOM_BYTES:
-        raise InfrastructureError(
-            f"{free / 2**20:.0f} MiB are free in {state}, a run needs {_ROOM_BYTES / 2**20:.0f}",
-            f"make room, then `anlan drill resume {run.run_id}`",
-        )
 
 
 def _run_durably(run: Run, state: Path) -> None:

@@ -19,6 +19,7 @@ from orchestrator.model.errors import InfrastructureError, InputError, Refused
 from orchestrator.steps.journal import StepJournal
 
 JOURNAL = "raw/steps.jsonl"
+_ROOM_BYTES = 32 * 2**20
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,17 @@ class Run:
         if (self.directory / "log.jsonl").exists() and self.result is not None:
             return "finished"
         return "running" if self.is_alive else "interrupted"
+
+
+def require_room(state: Path, todo: str) -> None:
+    """Raise InfrastructureError on a full disk: DBOS would try again for ever, silently."""
+    state.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(state).free
+    if free < _ROOM_BYTES:
+        needed = f"{_ROOM_BYTES / 2**20:.0f}"
+        raise InfrastructureError(
+            f"{free / 2**20:.0f} MiB are free in {state}, a run needs {needed}", todo
+        )
 
 
 def new_run_id(drill: str, now: datetime) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.engine import runs
-from orchestrator.model.errors import InputError, Refused
+from orchestrator.model.errors import InfrastructureError, InputError, Refused
 
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
 
@@ -74,3 +75,13 @@ def test_one_process_works_on_a_run_and_its_death_frees_it(tmp_path: Path) -> No
     assert not run.is_alive
     with runs.locked(run.directory):
         pass
+
+
+def test_a_full_disk_is_said_before_anything_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs.require_room(tmp_path / "new", "go on")
+    full = shutil.disk_usage(tmp_path)._replace(free=2**20)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
+    with pytest.raises(InfrastructureError, match="make room"):
+        runs.require_room(tmp_path, "make room")
