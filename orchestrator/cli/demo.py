@@ -11,6 +11,7 @@ import click
 from orchestrator.cli import common
 from orchestrator.model.errors import AnlanError
 
+_STYLE = {"VALID": "bold green"}
 _DRILLS = (
     ("backup", ()),
     ("restore", ()),
@@ -114,8 +115,7 @@ def _print(data: dict[str, Any], url: str) -> None:
             _measured(row["rpo_transactions"], targets.get("rpo_transactions"), ""),
             _measured(row["rpo_seconds"], targets.get("rpo_seconds"), " s"),
             f"{policies['pass']} passed, {policies['fail']} failed, {policies['unknown']} unknown",
-            common.verdict_text("pass" if row["verified"] == "VALID" else "fail").split()[0]
-            + f" {row['verified']}[/]",
+            f"[{_STYLE.get(row['verified'], 'bold red')}]{row['verified']}[/]",
         )
     out.print(
         f"\n[bold]{data['environment']}[/] {url}  provisioned in {data['provisioned_seconds']} s, "

@@ -78,6 +78,7 @@ def configure_standby(server: PostgreSQL, primary: Site) -> None:
             data / "postgresql.auto.conf", "\n".join(lines) + "\n", mode=0o600, owner=user
         )
         write_atomically(data / "standby.signal", "", mode=0o600, owner=user)
+        _clear_mark(fenced(data))
     except OSError as error:
         raise InfrastructureError(
             f"cannot configure {data} as a standby: {error}", "look at its file system"
@@ -189,6 +190,28 @@ def basebackup(server: PostgreSQL, token: int, source: Site) -> Rejoin:
 def rewinding(data_directory: Path) -> Path:
     """The mark beside a data directory whose rewind has begun and has not ended."""
     return data_directory.with_name(f"{data_directory.name}.rewinding")
+
+
+def fenced(data_directory: Path) -> Path:
+    """The mark beside the data directory of a fenced primary: the other site was promoted.
+
+    It outlives run, journal and reboot: nobody (topology, role `postgresql`) starts the server as
+    a primary while it is there. It goes when the server becomes a standby.
+    """
+    return data_directory.with_name(f"{data_directory.name}.fenced")
+
+
+def mark_fenced(server: PostgreSQL) -> None:
+    """Set the mark, on the disk when it returns. Raises InfrastructureError."""
+    mark = fenced(server.settings.data_directory)
+    try:
+        mark.touch()
+        sync_directory(mark.parent)
+    except OSError as error:
+        raise InfrastructureError(
+            f"cannot mark {mark} before the other site is promoted: {error}",
+            "look at the file system of the fenced site",
+        ) from error
 
 
 def _set_mark(mark: Path) -> None:

@@ -123,12 +123,12 @@ class Supervisor:
         except xmlrpc.client.Fault as fault:
             raise _ProgramFault(
                 f"supervisord at {self.path} refused {method}{arguments}: {fault.faultString}",
-                "see its programs with `anlan env status`",
+                "see what is wrong with `anlan env check`",
             ) from fault
         except (OSError, http.client.HTTPException, xmlrpc.client.Error) as error:
             raise InfrastructureError(
                 f"no supervisord answers at {self.path}: {error}",
-                "the machine is down: start it (`anlan env start`)",
+                "the machine is down: bring it back (`anlan env restore ENV`)",
             ) from error
 
 

@@ -7,9 +7,10 @@ Invariant: never are two databases writable.
 1. A stopped database is started as it is only if it follows (it has standby.signal), or if it is
    the one that may be the primary: no server accepts writes, and the other site either follows or
    is of an older timeline. Servers do not start by themselves.
-2. A standby is promoted only with a fresh proof that the other database is stopped, and a promise
-   of it is in the journal before the server is told. After that promise the other database is never
-   started as a primary, so a promotion that a crash cut short can only be completed.
+2. A standby is promoted only with a fresh proof that the other database is stopped; before the
+   server is told, the other's data directory is marked as fenced. While that mark is there nobody
+   starts it as a primary (nor does `anlan up`), so a promotion that a crash cut short can only be
+   completed. The mark goes when the server becomes a standby.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from orchestrator.drivers.postgresql import PostgreSQL, Promotion, Role
 from orchestrator.drivers.postgresql_standby import (
     basebackup,
     configure_standby,
+    fenced,
+    mark_fenced,
     rewind,
     rewinding,
 )
@@ -41,22 +44,25 @@ _ANSWER_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Node:
-    """A site as it is now. `timeline` is the newest its data directory knows."""
+    """A site as it is now. `timeline` is the newest its data directory knows.
+
+    `fenced`: it was the primary, and the other site was promoted, or was about to be.
+    """
 
     site: str
     machine_up: bool
     role: Role
     follows: bool
     timeline: int
+    fenced: bool
 
 
 @dataclass(frozen=True)
 class World:
-    """Both sites, the promise (the site last chosen to be primary) and where clients are sent."""
+    """Both sites, whether and how they replicate, and where clients are sent."""
 
     home: Node
     away: Node
-    promised: str
     routed: str | None
     replicating: bool
     synchronous: bool
@@ -117,13 +123,19 @@ def _without_primary(world: World) -> Transition:
     """No database accepts writes: which one shall?"""
     for node, other in ((world.home, world.away), (world.away, world.home)):
         if node.role is Role.STANDBY and other.role is Role.DOWN and not other.follows:
-            # The other was the last primary, unless this one was promised to take over.
-            promised = world.promised == node.site and node.timeline >= other.timeline
-            return Transition("promote", node.site) if promised else Transition("start", other.site)
-    leaders = [node for node in world.nodes if node.role is Role.DOWN and not node.follows]
+            # The other was the last primary: it comes back, unless it was fenced for this one.
+            if other.fenced:
+                return Transition("promote", node.site)
+            return Transition("start", other.site)
+    down = [node for node in world.nodes if node.role is Role.DOWN]
+    leaders = [node for node in down if not node.follows and not node.fenced]
     if leaders:
-        newest = max(leaders, key=lambda node: (node.timeline, node.site == world.promised))
+        newest = max(leaders, key=lambda node: (node.timeline, node is world.home))
         return Transition("start", newest.site)
+    if any(node.fenced for node in world.nodes):
+        for node in down:
+            if not node.fenced:
+                return Transition("start", node.site)
     raise InfrastructureError(
         "no database accepts writes and both follow: neither is known to be the newest",
         "compare pg_last_wal_receive_lsn() of both, and promote the newer one by hand",
@@ -150,7 +162,6 @@ def look(context: Context) -> World:
     """See both sites as they are now. Raises InfrastructureError when they cannot be seen."""
     home, away = context.home.name, context.away.name
     nodes = {name: _node(server) for name, server in context.servers.items()}
-    promises = [entry for entry in context.journal.entries if entry["kind"] == "promise"]
     primary = next((name for name, node in nodes.items() if node.role is Role.PRIMARY), None)
     replicating = synchronous = False
     if primary is not None:
@@ -164,7 +175,6 @@ def look(context: Context) -> World:
     return World(
         home=nodes[home],
         away=nodes[away],
-        promised=str(promises[-1]["site"]) if promises else "",
         routed=context.front_door.active(),
         replicating=replicating,
         synchronous=synchronous,
@@ -172,8 +182,9 @@ def look(context: Context) -> World:
 
 
 def promote(context: Context, site: str, proof: FencingProof) -> Promotion:
-    """Promise the promotion of `site`, then make it. Raises Refused, InfrastructureError."""
+    """Promote `site`; the other is marked as fenced first. Raises Refused, InfrastructureError."""
     context.journal.write("promise", site=site)
+    mark_fenced(context.servers[context.environment.peer(site).name])
     return context.servers[site].promote(
         context.token, proof, timeout_seconds=min(context.seconds_left, 60.0)
     )
@@ -346,6 +357,7 @@ def _node(server: PostgreSQL) -> Node:
         role=_role(server),
         follows=(data / "standby.signal").exists() and not rewinding(data).exists(),
         timeline=_timeline(server) if data.exists() else 0,
+        fenced=fenced(data).exists(),
     )
 
 

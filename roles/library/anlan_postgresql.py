@@ -62,6 +62,8 @@ class Server:
         self.user: str = parameters["service_user"]
         self.data = self.machine / "data" / "pg"
         self.fresh = self.machine / "data" / "pg.new"
+        # Set by the orchestrator's failover, until this server is a standby.
+        self.fenced = self.machine / "data" / "pg.fenced"
         self.passfile = self.machine / "etc" / "pgpass"
 
     def files(self) -> dict[Path, str]:
@@ -147,6 +149,12 @@ class Server:
             return
         if not exists and self.parameters["node_role"] == "standby":
             return
+        if self.fenced.exists():
+            raise PeerIsPrimary(
+                f"this server was fenced when {self.parameters['peer']['name']} was promoted: it "
+                "is not started as a second primary; finish the drill (`anlan drill resume RUN`) "
+                "or bring the environment back (`anlan env restore ENV`)"
+            )
         question = "SELECT pg_is_in_recovery()"
         command = [
             str(Path(self.parameters["bin_directory"]) / "psql"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,12 +17,20 @@ from orchestrator.steps.topology import Node, Transition, World, next_transition
 P, S, D = Role.PRIMARY, Role.STANDBY, Role.DOWN
 
 
-def node(site: str, role: Role, *, up: bool = True, timeline: int = 1, follows: bool | None = None):
-    return Node(site, up, role, role is S if follows is None else follows, timeline)
+def node(
+    site: str,
+    role: Role,
+    *,
+    up: bool = True,
+    timeline: int = 1,
+    follows: bool | None = None,
+    fenced: bool = False,
+) -> Node:
+    return Node(site, up, role, role is S if follows is None else follows, timeline, fenced)
 
 
 def world(home: Node, away: Node, **fields: object) -> World:
-    defaults = {"promised": "", "routed": "a", "replicating": True, "synchronous": True}
+    defaults = {"routed": "a", "replicating": True, "synchronous": True}
     return World(home=home, away=away, **{**defaults, **fields})  # type: ignore[arg-type]
 
 
@@ -49,14 +59,17 @@ def test_nothing_is_done_when_everything_is_as_it_starts() -> None:
         (world(node("a", P), node("b", S), routed=None), "route", "a"),
         # The primary was killed and nobody was promised to take over: it comes back.
         (world(node("a", D), node("b", S)), "start", "a"),
-        # A promotion was promised and cut short: it can only be completed.
-        (world(node("a", D), node("b", S), promised="b"), "promote", "b"),
-        # The failback's stop came before its promise: the stopped primary is the newest.
-        (world(node("a", S, timeline=2), node("b", D, timeline=2), promised="b"), "start", "b"),
-        (world(node("a", S, timeline=2), node("b", D, timeline=2), promised="a"), "promote", "a"),
+        # The old primary was fenced for a promotion that was cut short: it can only be completed.
+        (world(node("a", D, fenced=True), node("b", S)), "promote", "b"),
+        # The failback's stop came before its promotion: the stopped primary is the newest.
+        (world(node("a", S, timeline=2), node("b", D, timeline=2)), "start", "b"),
+        (world(node("a", S, timeline=2), node("b", D, timeline=2, fenced=True)), "promote", "a"),
         # Both are down and neither follows: the newer history is the primary's.
         (world(node("a", D), node("b", D, timeline=2)), "start", "b"),
         (world(node("a", D), node("b", D, follows=True)), "start", "a"),
+        # A reboot in a failover: the fenced one stays down, whatever the other had come to.
+        (world(node("a", D, fenced=True), node("b", D)), "start", "b"),
+        (world(node("a", D, fenced=True), node("b", D, follows=True)), "start", "b"),
     ],
 )
 def test_the_next_transition(state: World, verb: str, site: str) -> None:
@@ -74,29 +87,27 @@ def test_two_followers_without_a_primary_are_for_a_human() -> None:
 
 
 nodes = st.builds(
-    lambda role, up, timeline, follows: (role if up else D, up, timeline, follows or role is S),
+    lambda role, up, timeline, follows, fenced: {
+        "role": role if up else D,
+        "up": up,
+        "timeline": timeline,
+        "follows": follows or role is S,
+        "fenced": fenced and not follows and role is not S,
+    },
     st.sampled_from([P, S, D]),
     st.booleans(),
     st.integers(1, 3),
     st.booleans(),
+    st.booleans(),
 )
 
 
-@given(nodes, nodes, st.sampled_from(["", "a", "b"]), st.booleans(), st.booleans())
+@given(nodes, nodes, st.booleans(), st.booleans())
 def test_never_is_a_second_database_made_writable(
-    home: tuple[Role, bool, int, bool],
-    away: tuple[Role, bool, int, bool],
-    promised: str,
-    replicating: bool,
-    synchronous: bool,
+    home: dict[str, Any], away: dict[str, Any], replicating: bool, synchronous: bool
 ) -> None:
-    first, second = (
-        Node(site, up, role, follows, timeline)
-        for site, (role, up, timeline, follows) in (("a", home), ("b", away))
-    )
-    state = world(
-        first, second, promised=promised, replicating=replicating, synchronous=synchronous
-    )
+    first, second = (node(site, **fields) for site, fields in (("a", home), ("b", away)))
+    state = world(first, second, replicating=replicating, synchronous=synchronous)
     try:
         transition = next_transition(state)
     except InfrastructureError:
@@ -107,23 +118,21 @@ def test_never_is_a_second_database_made_writable(
     other = second if mine is first else first
     assert other.role is not P, "the other accepts writes"
     if transition.verb == "promote":
-        assert (mine.role, other.role, promised) == (S, D, mine.site)
+        assert (mine.role, other.role, other.fenced) == (S, D, True)
     else:
         assert mine.role is D
-        # Who was promised to take over, and still can, is not overtaken by a start.
-        assert not (promised == other.site and other.role is S and other.timeline >= mine.timeline)
+        assert not mine.fenced, "a fenced database is never started as it is"
 
 
 def test_every_state_that_a_failover_passes_through_leads_home() -> None:
     """Follow the transitions in a model of the two servers, from each state, to the start."""
     roles = [(D, False), (D, True), (S, True), (P, True)]
-    for (home, home_up), (away, away_up), promised, t1, t2 in itertools.product(
+    for (home, home_up), (away, away_up), fenced, t1, t2 in itertools.product(
         roles, roles, ["", "a", "b"], [1, 2], [1, 2]
     ):
         state = world(
-            node("a", home, up=home_up, timeline=t1),
-            node("b", away, up=away_up, timeline=t2),
-            promised=promised,
+            node("a", home, up=home_up, timeline=t1, fenced=fenced == "a" and home is D),
+            node("b", away, up=away_up, timeline=t2, fenced=fenced == "b" and away is D),
             replicating=False,
             synchronous=False,
             routed="b",
@@ -135,7 +144,7 @@ def test_every_state_that_a_failover_passes_through_leads_home() -> None:
                     break
                 state = _after(state, transition)
             else:
-                raise AssertionError(f"no rest from {home}, {away}, promised {promised!r}")
+                raise AssertionError(f"no rest from {home}, {away}, fenced {fenced!r}")
         except InfrastructureError as error:
             assert "both" in str(error)
 
@@ -147,22 +156,21 @@ def _after(state: World, transition: Transition) -> World:
     mine, other = nodes[site], nodes[peer]
     newest = max(mine.timeline, other.timeline)
     replicating, synchronous, routed = state.replicating, state.synchronous, state.routed
-    promised = state.promised
     match transition.verb:
         case "start_machine":
-            mine = node(site, D, timeline=mine.timeline, follows=mine.follows)
+            mine = replace(mine, machine_up=True)
         case "start":
             mine = node(site, S if mine.follows else P, timeline=mine.timeline)
         case "promote":
-            mine, promised = node(site, P, timeline=newest + 1), site
+            mine = node(site, P, timeline=newest + 1)
         case "follow" | "rejoin":
             mine, replicating = node(site, S, timeline=other.timeline), True
         case "failback":
             mine, other = node(site, P, timeline=newest + 1), node(peer, S, timeline=newest + 1)
-            promised, routed, replicating, synchronous = site, site, True, True
+            routed, replicating, synchronous = site, True, True
         case "settle_replication":
             synchronous = True
         case "route":
             routed = site
     home, away = (mine, other) if site == "a" else (other, mine)
-    return World(home, away, promised, routed, replicating, synchronous)
+    return World(home, away, routed, replicating, synchronous)
