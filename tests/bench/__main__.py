@@ -126,8 +126,8 @@ def _engine(place: Place, runs: int) -> Section:
         ours, bare = alternate(runs, lambda: engine.drill(apart), lambda: engine.bare(apart), _say)
     lines = [
         Comparison(
-            f"engine: a {name}",
-            f"one of {engine.STEPS} that do nothing",
+            f"engine: {name}",
+            f"of one of {engine.STEPS} steps that do nothing; bare: the call",
             _column(ours, name),
             _column(bare, name),
         )
@@ -167,7 +167,8 @@ def _print(machine: dict[str, Any], runs: int, sections: Sequence[Section]) -> N
             out.print(f"{section.name}, {name}: {shown}")
     for section in sections:
         for line in section.lines:
-            out.print(f"{line.name}: {line.counts}")
+            goal = f"; goal {line.goal}" if line.goal else ""
+            out.print(f"{line.name}: {line.counts}{goal}")
     before, after = machine["load_before"][0], machine["load_after"][0]
     out.print(
         f"medians of {runs} runs (least to most), {machine['at']}, {machine['cpus']} CPUs, "
@@ -176,8 +177,7 @@ def _print(machine: dict[str, Any], runs: int, sections: Sequence[Section]) -> N
 
 
 def _spread(samples: Sequence[float]) -> str:
-    least, most = _seconds(min(samples)), _seconds(max(samples))
-    return f"{_seconds(median(samples))} ({least} to {most})"
+    return f"{_seconds(median(samples))} ({_seconds(min(samples))}–{_seconds(max(samples))})"
 
 
 def _seconds(value: float) -> str:
@@ -194,8 +194,7 @@ def _goal(line: Comparison) -> str:
     if line.goal is None:
         return "–"
     limit = _seconds(line.goal.limit(median(line.bare)))
-    word = "[green]met[/]" if line.met else "[bold red]missed[/]"
-    return f"{line.goal} = {limit}: {word}"
+    return f"≤ {limit} " + ("[green]met[/]" if line.met else "[bold red]missed[/]")
 
 
 if __name__ == "__main__":

@@ -45,7 +45,9 @@ class Comparison:
     @property
     def met(self) -> bool | None:
         """Whether the goal is met; None without one."""
-        return self.goal and median(self.ours) <= self.goal.limit(median(self.bare))
+        if self.goal is None:
+            return None
+        return median(self.ours) <= self.goal.limit(median(self.bare))
 
     def document(self) -> dict[str, Any]:
         """The line as JSON."""
