@@ -69,10 +69,17 @@ def up(
 
     `settings` are configuration keys with values (`addresses.a` names a part of a key); they are
     kept for the next time. `refresh` looks for drift first; `preview` changes nothing. Raises
-    InputError naming the key, Refused while another pulumi works, InfrastructureError.
+    InputError naming the key, Refused while another pulumi works or (for `settings`) while a drill
+    holds the environment, InfrastructureError.
     """
     stack = _Stack(name)
     stack.check(settings)
+    lease = LeaseFile(places.environment_link(stack.state, name) / "lease.json").current()
+    if lease.is_held and settings and not preview:
+        raise Refused(
+            f"run {lease.run_id} holds the environment {name}: its configuration stays",
+            f"end the run first (`anlan drill resume {lease.run_id}`), then change it",
+        )
     stack.free()
     with stack.new_unless_kept(preview=preview):
         stack.configure(settings)
