@@ -6,7 +6,7 @@ import contextlib
 import getpass
 import json
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -103,7 +103,15 @@ def show(name: str, folder: Path | None, as_json: bool) -> None:
     for parameter in found.parameters:
         out.print(f"parameter  {parameter.name} = {parameter.default}: {parameter.help}")
     for number, step in enumerate(found.steps, start=1):
-        out.print(f"{number:3}. {step.phase:9} {step.id:22} {step.title['en']}")
+        after = _after(step.needs, [one.id for one in found.steps[: number - 1]])
+        out.print(f"{number:3}. {step.phase:9} {step.id:22} {step.title['en']}{after}")
+
+
+def _after(needs: Sequence[str], before: Sequence[str]) -> str:
+    """Which steps must be done first, where that is not just the one before."""
+    if list(needs) == list(before[-1:]):
+        return ""
+    return f"  [dim]after {', '.join(str(before.index(one) + 1) for one in needs)}[/]"
 
 
 @drill.command()
@@ -137,9 +145,10 @@ def plan(
     for key, value in made["parameters"].items():
         out.print(f"parameter  {key} = {value}")
     for number, step in enumerate(made["steps"], start=1):
+        after = _after(step["needs"], [one["id"] for one in made["steps"][: number - 1]])
         out.print(
             f"{number:3}. {step['phase']:9} {step['title']['en']}"
-            f"  [dim]{step['do']}, at most {step['timeout_seconds']:g} s[/]"
+            f"  [dim]{step['do']}, at most {step['timeout_seconds']:g} s[/]{after}"
         )
     out.print(f"policies   {len(made['policies'])} files, judged after the last step")
 

@@ -26,7 +26,8 @@ class Progress:
         self._quiet = quiet
         self._console = common.progress_console()
         self._titles = {step["id"]: step["title"]["en"] for step in run.plan["steps"]}
-        self._began: dict[str, int] = {}
+        self._began: dict[str, tuple[int, str]] = {}
+        self._bad: dict[str, list[str]] = {}
         self._run = run
         self._status: Any = None
 
@@ -57,30 +58,39 @@ class Progress:
             return
         kind, step = entry["kind"], str(entry.get("step", ""))
         if kind in {"begin", "undo_begin"}:
-            self._began[step] = int(entry["t"])
-            self._now(("undo: " if kind == "undo_begin" else "") + self._titles[step])
+            undo = "undo: " if kind == "undo_begin" else ""
+            self._began[step] = int(entry["t"]), undo + self._titles[step]
+            self._now()
         elif kind in {"end", "undo_end"}:
             self._ended(entry, step)
         elif kind == "check" and entry["ok"] is not True:
             sign = "[bold red]✘[/]" if entry["ok"] is False else "[bold yellow]?[/]"
-            self._line(f"      {sign} {entry['name']}: {_escaped(entry['detail'])}")
+            text = f"      {sign} {entry['name']}: {_escaped(entry['detail'])}"
+            self._bad.setdefault(step, []).append(text)
         elif kind == "transition":
             self._line(f"      [dim]{entry['verb']} {entry['site']}[/]")
         elif kind == "collecting":
-            self._now("collecting facts")
+            self._show("collecting facts")
         elif kind == "aborted":
             self._line("  [bold yellow]aborted[/], undoing")
 
     def _ended(self, entry: Mapping[str, Any], step: str) -> None:
-        seconds = (int(entry["t"]) - self._began.get(step, int(entry["t"]))) / 1e9
+        """A step's line, with what was wrong below it: other steps may run at the same time."""
+        began, text = self._began.pop(step)
+        seconds = (int(entry["t"]) - began) / 1e9
         good = entry["status"] == "done"
         sign = "[green]✔[/]" if good else "[bold red]✘[/]"
-        undo = "undo: " if entry["kind"] == "undo_end" else ""
-        self._line(f"  {sign} {seconds:7.2f} s  {undo}{self._titles[step]}")
+        self._line(f"  {sign} {seconds:7.2f} s  {text}")
         if not good:
             self._line(f"      [red]{_escaped(entry['error'])}[/]")
+        for line in self._bad.pop(step, []):
+            self._line(line)
+        self._now()
 
-    def _now(self, text: str) -> None:
+    def _now(self) -> None:
+        self._show(", ".join(text for _, text in self._began.values()))
+
+    def _show(self, text: str) -> None:
         if self._status is not None:
             self._status.update(_escaped(text))
 

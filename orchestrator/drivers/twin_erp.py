@@ -6,7 +6,6 @@ It speaks plain HTTP on the namespace's loopback, which nothing else can reach.
 from __future__ import annotations
 
 import configparser
-import time
 from urllib.parse import quote, urlsplit
 
 from orchestrator.drivers.files import write_atomically
@@ -16,7 +15,7 @@ from orchestrator.model.environment import Site
 from orchestrator.model.errors import InfrastructureError
 
 _PORT = 8000
-_START_TIMEOUT_SECONDS = 60.0
+_PROGRAM = "erp"
 
 
 class TwinErp:
@@ -27,34 +26,20 @@ class TwinErp:
         self.settings = site.erp
         self.url = f"http://127.0.0.1:{_PORT}"
         self._database_port = database_port
+        self.log_file = twin.log_directory / f"{_PROGRAM}.log"
         self._file = twin.directory / "etc" / "trytond.conf"
 
-    def start(self) -> float:
-        """Start it and return the seconds until it listens. Raises InfrastructureError."""
-        started = time.monotonic()
+    def start(self) -> ProcessEntry:
+        """Start it; it listens some seconds later. Raises InfrastructureError."""
         self._write_configuration()
-        process = self.twin.spawn(
-            "erp",
+        return self.twin.spawn(
+            _PROGRAM,
             [
                 self.settings.venv / "bin" / "trytond",
                 f"--config={self._file}",
                 "-d",
                 self.settings.database,
             ],
-        )
-        attempt = ["socat", "-u", "OPEN:/dev/null", f"TCP:127.0.0.1:{_PORT},connect-timeout=1"]
-        while self.twin.run(attempt, timeout_seconds=5.0, accept=range(256)).exit_code:
-            self._still_starting(process, started)
-            time.sleep(0.1)
-        return time.monotonic() - started
-
-    def _still_starting(self, process: ProcessEntry, started: float) -> None:
-        if process.is_alive() and time.monotonic() - started < _START_TIMEOUT_SECONDS:
-            return
-        log = self.twin.log_directory / "erp.log"
-        tail = " | ".join(log.read_text(errors="replace").splitlines()[-6:])
-        raise InfrastructureError(
-            f"the ERP of twin {self.twin.run_id} does not listen: {tail}", f"read {log}"
         )
 
     def _write_configuration(self) -> None:

@@ -241,9 +241,11 @@ def _rpo(
         return nothing
     keys, checks = recovered["keys"], []
     if target is not None:
-        later = ledger.sent_after(written, target) & set(keys)
-        detail = f"{len(later)} keys sent after the target are in the twin"
-        checks.append(_check("reconcile", "nothing_after_target", not later, detail))
+        later = ledger.sent_after(written, target)
+        there = later & set(keys)
+        detail = f"{len(there)} of {len(later)} keys sent after the target are in the twin"
+        ok = not there if later else None
+        checks.append(_check("reconcile", "nothing_after_target", ok, detail))
     rows = recovered.get("rows")
     if rows:
         detail = (

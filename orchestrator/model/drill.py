@@ -70,10 +70,15 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Step:
-    """One step: `do` names a verb, `options` are its arguments ({parameter: name} is a choice)."""
+    """One step: `do` names a verb, `options` are its arguments ({parameter: name} is a choice).
+
+    It begins when the steps that it `needs` (ids) are done: unless the drill says otherwise, the
+    one before it.
+    """
 
     id: str
     do: str
+    needs: tuple[str, ...]
     phase: str
     title: Mapping[str, str]
     timeout_seconds: float
@@ -157,10 +162,21 @@ def parse_drill(text: str, verbs: Mapping[str, Any], *, file: str = "") -> Drill
                     file=file,
                     path=f"{path}.with.{key}",
                 )
+        before = [step.id for step in steps]
+        needs = item.get("needs", before[-1:])
+        for number, needed in enumerate(needs):
+            if needed not in before:
+                raise InputError(
+                    f"no step before this one has the id {needed!r}",
+                    f"before it: {', '.join(before) or 'none'}",
+                    file=file,
+                    path=f"{path}.needs[{number}]",
+                )
         steps.append(
             Step(
                 id=item["id"],
                 do=item["do"],
+                needs=tuple(needs),
                 phase=item["phase"],
                 title=item["title"],
                 timeout_seconds=item["timeout_seconds"],
@@ -233,6 +249,7 @@ def _resolved(step: Step, chosen: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "id": step.id,
         "do": step.do,
+        "needs": list(step.needs),
         "with": {
             key: chosen[value["parameter"]] if isinstance(value, dict) else value
             for key, value in step.options.items()

@@ -1,8 +1,9 @@
 """A client of a twin's ERP, run inside the twin's namespace: `python -m …` with JSON on stdin.
 
-In: {url, database, ca_file, username, password, marker}. It logs in, creates a party, reads it
-back, deletes it, and prints {version, created, read, deleted, login_seconds, write_seconds}. An
-error ends it with 4 and its text on standard error.
+In: {url, database, ca_file, username, password, marker, server: {pid, started, log_file}}. It waits
+until the server answers, logs in, creates a party, reads it back, deletes it, and prints {version,
+created, read, deleted, login_seconds, write_seconds}. An error ends it with 4 and its text on
+standard error.
 """
 
 from __future__ import annotations
@@ -10,17 +11,20 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from orchestrator.drivers.credentials import Credentials
 from orchestrator.drivers.erp import Erp
-from orchestrator.drivers.twin import Twin
-from orchestrator.model.errors import AnlanError
+from orchestrator.drivers.processes import ProcessEntry
+from orchestrator.drivers.twin_erp import TwinErp
+from orchestrator.model.errors import AnlanError, InfrastructureError
 from orchestrator.probes.availability import MODEL
 
-_TIMEOUT_SECONDS = 60.0
+_START_TIMEOUT_SECONDS = 60.0
+_ANSWER_TIMEOUT_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -40,31 +44,40 @@ class TwinTransaction:
         return self.created and self.read and self.deleted
 
 
-def transact(
-    twin: Twin, url: str, database: str, credentials: Credentials, marker: str
-) -> TwinTransaction:
-    """Run the client in the namespace of `twin`. Raises InfrastructureError."""
+def transact(erp: TwinErp, credentials: Credentials, marker: str) -> TwinTransaction:
+    """Start the ERP of a twin and run the client in its namespace. Raises InfrastructureError."""
+    server = erp.start()
     request = {
-        "url": url,
-        "database": database,
-        "ca_file": str(twin.environment.tls.ca_file),
+        "url": erp.url,
+        "database": erp.settings.database,
+        "ca_file": str(erp.twin.environment.tls.ca_file),
         "username": credentials.username,
         "password": credentials.password,
         "marker": marker,
+        "server": {
+            "pid": server.pid,
+            "started": server.started,
+            "log_file": str(erp.log_file),
+        },
     }
-    finished = twin.run(
+    finished = erp.twin.run(
         [sys.executable, "-m", "orchestrator.probes.twin_client"],
         stdin=json.dumps(request),
         secrets=[credentials.password],
-        timeout_seconds=_TIMEOUT_SECONDS,
+        timeout_seconds=_START_TIMEOUT_SECONDS + 3 * _ANSWER_TIMEOUT_SECONDS,
     )
     return TwinTransaction(**json.loads(finished.output))
 
 
-def use(request: dict[str, Any]) -> TwinTransaction:
+def use(request: Mapping[str, Any]) -> TwinTransaction:
     """Log in, write, read back, delete. Raises InfrastructureError."""
-    erp = Erp(request["url"], request["database"], Path(request["ca_file"]), timeout_seconds=30.0)
-    version = erp.version()
+    erp = Erp(
+        request["url"],
+        request["database"],
+        Path(request["ca_file"]),
+        timeout_seconds=_ANSWER_TIMEOUT_SECONDS,
+    )
+    version = _version(erp, request["server"])
     began = time.monotonic()
     erp.login(Credentials(request["username"], request["password"]))
     logged_in = time.monotonic()
@@ -81,6 +94,25 @@ def use(request: dict[str, Any]) -> TwinTransaction:
         login_seconds=logged_in - began,
         write_seconds=written - logged_in,
     )
+
+
+def _version(erp: Erp, server: Mapping[str, Any]) -> str:
+    """The server's version, as soon as it answers; it may have been started just now."""
+    deadline = time.monotonic() + _START_TIMEOUT_SECONDS
+    while True:
+        try:
+            return erp.version()
+        except InfrastructureError as error:
+            alive = ProcessEntry(server["pid"], 0, "", server["started"]).is_alive()
+            if alive and time.monotonic() < deadline:
+                time.sleep(0.05)
+                continue
+            log = Path(server["log_file"])
+            tail = " | ".join(log.read_text(errors="replace").splitlines()[-6:])
+            happened = "does not answer" if alive else "ended"
+            raise InfrastructureError(
+                f"the ERP of the twin {happened}: {tail}", f"read {log}"
+            ) from error
 
 
 def main() -> int:

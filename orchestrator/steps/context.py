@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -39,6 +40,16 @@ class Context:
     step: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     deadline: float = float("inf")
+
+    def for_step(self, step: Mapping[str, Any]) -> Context:
+        """Return a context for one step of the plan, whose time begins now.
+
+        Steps may run side by side; what is cached so far is shared.
+        """
+        mine = copy.copy(self)
+        mine.step, mine.options = str(step["id"]), step["with"]
+        mine.deadline = time.monotonic() + float(step["timeout_seconds"])
+        return mine
 
     @property
     def run_id(self) -> str:

@@ -2,13 +2,15 @@
 
 It is the durable memory of a run (after kill -9 the next attempt reads it) and, as raw/steps.jsonl,
 the evidence that its verdict is derived from. Its lines have the shape of a probe's journal.
-A mark or note is written once: a repeated step finds the first one.
+A mark or note is written once: a repeated step finds the first one. Steps that run side by side
+share it.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -29,6 +31,7 @@ class StepJournal:
         self.run_id = run_id
         self.entries = _read(path)
         self.listener: Callable[[Mapping[str, Any]], None] | None = None
+        self._lock = threading.RLock()
 
     def open_attempt(self) -> int:
         """Begin an attempt at the run (its start, or a resume); returns its number from 1."""
@@ -49,17 +52,19 @@ class StepJournal:
 
     def mark(self, name: str, t_ns: int | None = None) -> int:
         """Set the named moment, unless it is set; returns it (monotonic nanoseconds)."""
-        found = self.find("mark", name)
-        if found is None:
-            moment = {} if t_ns is None else {"t": t_ns}
-            found = self._append({"kind": "mark", "name": name, **moment})
+        with self._lock:
+            found = self.find("mark", name)
+            if found is None:
+                moment = {} if t_ns is None else {"t": t_ns}
+                found = self._append({"kind": "mark", "name": name, **moment})
         return int(found["t"])
 
     def note(self, name: str, data: Mapping[str, Any]) -> Mapping[str, Any]:
         """Keep named data, unless it is kept already; returns what is kept."""
-        found = self.find("note", name)
-        if found is None:
-            found = self._append({"kind": "note", "name": name, "data": dict(data)})
+        with self._lock:
+            found = self.find("note", name)
+            if found is None:
+                found = self._append({"kind": "note", "name": name, "data": dict(data)})
         kept: Mapping[str, Any] = found["data"]
         return kept
 
@@ -71,7 +76,10 @@ class StepJournal:
         return None
 
     def _append(self, entry: Mapping[str, Any]) -> Mapping[str, Any]:
-        timed = {"t": time.monotonic_ns(), **entry}
+        with self._lock:
+            return self._append_locked({"t": time.monotonic_ns(), **entry})
+
+    def _append_locked(self, timed: Mapping[str, Any]) -> Mapping[str, Any]:
         line = json.dumps(timed, separators=(",", ":"), ensure_ascii=False) + "\n"
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)

@@ -42,7 +42,10 @@ def _remove(context: Context) -> None:
 
 @verb()
 def choose_target(context: Context) -> None:
-    """Choose backup, repository and point in time: while the ledger writes, half a second ago."""
+    """Choose backup, repository and point in time: while the ledger writes, half a second ago.
+
+    Then the ledger ends, so that what is measured next has the machine to itself.
+    """
     if context.noted("target") is None:
         number = int(context.options["repository"])
         if number not in repositories(context):
@@ -63,6 +66,7 @@ def choose_target(context: Context) -> None:
         context.note("target", target)
         primary.switch_wal()
     chosen = context.noted("target") or {}
+    ledger.ledger(context.probe_directory("ledger")).stop()
     await_archived(context, int(chosen["repository"]), str(chosen["wal"]))
     detail = f"{chosen['utc']} from backup {chosen['backup']} of repository {chosen['repository']}"
     context.check("target_chosen", True, detail)
@@ -132,10 +136,7 @@ def start_twin_erp(context: Context) -> None:
     """Start an ERP server on the twin; a client inside logs in, writes, reads back (RTO ends)."""
     database = _database(context)
     erp = TwinErp(_twin(context), database.site, database.port)
-    erp.start()
-    done = transact(
-        _twin(context), erp.url, database.site.erp.database, context.erp_login, context.run_id
-    )
+    done = transact(erp, context.erp_login, context.run_id)
     context.mark("twin_served")
     values = asdict(done)
     detail = ", ".join(f"{name} {_short(value)}" for name, value in values.items())
@@ -149,7 +150,6 @@ def _short(value: Any) -> str:
 @verb()
 def reconcile_twin(context: Context) -> None:
     """Take from the twin the ledger's keys it holds: all up to the target, none sent after it."""
-    ledger.ledger(context.probe_directory("ledger")).stop()
     database = _database(context)
     name = database.site.database.name
     with (

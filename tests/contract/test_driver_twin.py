@@ -75,9 +75,8 @@ def test_a_twin_is_restored_to_a_time_and_its_erp_works_without_reaching_product
     ).is_sound
 
     erp = TwinErp(twin, site, database.port)
-    erp.start()
-    erp.start()
-    assert transact(twin, erp.url, "erp", secrets.login_of("erp-probe"), "test").is_complete
+    assert erp.start() == erp.start()
+    assert transact(erp, secrets.login_of("erp-probe"), "test").is_complete
 
     report = egress(twin, [database.repository_endpoint()])
     assert report.is_isolated

@@ -322,12 +322,13 @@ def make_plan(sample: Sample, environment: bytes, drill: bytes) -> dict[str, Any
             {
                 "id": name,
                 "do": name.replace("-", "_"),
+                "needs": [_STEPS[sample.drill][number - 1][0]] if number else [],
                 "with": {},
                 "phase": phase,
                 "timeout_seconds": 60.0,
                 "title": {"en": english, "zh": chinese},
             }
-            for name, phase, _, english, chinese in _STEPS[sample.drill]
+            for number, (name, phase, _, english, chinese) in enumerate(_STEPS[sample.drill])
         ],
         "policies": {name: sha(text.encode()) for name, text in sorted(POLICIES.items())},
     }

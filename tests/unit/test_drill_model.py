@@ -51,6 +51,7 @@ def test_the_plan_has_every_choice_made() -> None:
     )
     by_id = {step["id"]: step for step in made["steps"]}
     assert by_id["observe-baseline"]["with"] == {"seconds": 10.0}
+    assert by_id["observe-baseline"]["needs"] == ["start-primary-watch"]
     assert by_id["detect-failure"]["with"] == {"interval_seconds": 0.1, "misses": 3}
     assert made["targets"]["rto_seconds"] == 30
     assert "parameter" not in json.dumps(made["steps"])
@@ -96,3 +97,30 @@ def test_not_a_number_is_no_number() -> None:
 @pytest.mark.parametrize("text", ["latest", "random", "2026-11-24T20:15:00+00:00"])
 def test_targets_of_a_restore(text: str) -> None:
     assert load("restore").choose({"target": text})["target"] == text
+
+
+def drill_text(*needs: str) -> str:
+    step = "    do: check_environment\n    phase: prepare\n    timeout_seconds: 1\n"
+    step += "    title: {en: x, zh: x}\n"
+    parts = [
+        f"  - id: step-{number}\n{step}" + (f"    needs: {needed}\n" if needed else "")
+        for number, needed in enumerate(needs)
+    ]
+    words = "{en: x, zh: x}"
+    return (
+        f"schema: anlan.drill/v1\nname: x\ntitle: {words}\npurpose: {words}\nscenario: {words}\n"
+        f"impact: none\nsteps:\n{''.join(parts)}"
+    )
+
+
+def test_a_step_needs_the_one_before_it_unless_the_drill_says_otherwise() -> None:
+    drill = parse_drill(drill_text("", "", "[step-0]", "[step-1, step-2]"), VERBS)
+    needs = [step.needs for step in drill.steps]
+    assert needs == [(), ("step-0",), ("step-0",), ("step-1", "step-2")]
+
+
+@pytest.mark.parametrize("needed", ["[step-1]", "[step-2]", "[nothing]"])
+def test_a_step_can_only_need_one_before_it(needed: str) -> None:
+    with pytest.raises(InputError, match="no step before this one has the id") as raised:
+        parse_drill(drill_text("", needed, ""), VERBS, file="x.yaml")
+    assert (raised.value.file, raised.value.path) == ("x.yaml", "$.steps[1].needs[0]")

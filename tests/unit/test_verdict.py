@@ -221,6 +221,14 @@ def test_a_key_that_was_sent_after_the_target_must_not_be_in_the_twin() -> None:
     assert any("nothing_after_target" in reason for reason in derived["reasons"])
 
 
+def test_without_a_key_sent_after_the_target_nothing_is_known_of_it() -> None:
+    raw = restored(["k1"])
+    raw["ledger"] = [entry for entry in raw["ledger"] if entry["t"] <= 10 * S]
+    derived = derive(plan(), raw)
+    assert derived["verdict"] == "inconclusive"
+    assert any("0 of 0 keys" in reason for reason in derived["reasons"])
+
+
 def test_a_target_before_the_ledger_is_judged_by_business_records() -> None:
     raw = restored([], {"expected": 40, "missing": [], "later": []})
     raw["steps"] = [
