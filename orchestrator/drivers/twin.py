@@ -130,12 +130,17 @@ class Twin:
 
     def open_gateway(self, address: str, port: int) -> None:
         """Let the twin reach one TCP endpoint, the backup repository, at its own address."""
+        # nodelay: else each small file that recovery asks for waits 0.1 s for delayed ACKs.
         link = self.run_directory / f"gateway-{port}-{address}.sock"
         self._once(
             f"gateway-out-{address}-{port}",
-            ["socat", f"UNIX-LISTEN:{link},fork,mode=0600,unlink-early", f"TCP:{address}:{port}"],
+            [
+                "socat",
+                f"UNIX-LISTEN:{link},fork,mode=0600,unlink-early",
+                f"TCP:{address}:{port},nodelay",
+            ],
         )
-        listen = f"TCP-LISTEN:{port},bind={address},fork,reuseaddr"
+        listen = f"TCP-LISTEN:{port},bind={address},fork,reuseaddr,nodelay"
         self.spawn(f"gateway-in-{address}-{port}", ["socat", listen, f"UNIX-CONNECT:{link}"])
         deadline = time.monotonic() + _START_TIMEOUT_SECONDS
         attempt = ["socat", "-u", "OPEN:/dev/null", f"TCP:{address}:{port},connect-timeout=1"]
