@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -17,7 +19,8 @@ from stacks import places
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @click.option("--force", is_flag=True, help="Even while a drill holds an environment.")
 @click.option("--dry-run", is_flag=True, help="Say what would go; remove nothing.")
-def clean(yes: bool, force: bool, dry_run: bool) -> int:
+@common.json_option
+def clean(*, yes: bool, force: bool, dry_run: bool, as_json: bool) -> int:
     """Remove every environment, its processes and files, and all state: evidence too.
 
     Evidence that left the machine stays valid; what is only here is gone. The cache of built
@@ -29,12 +32,13 @@ def clean(yes: bool, force: bool, dry_run: bool) -> int:
     state = places.state_directory()
     names = sorted({*common.environment_names(), *automation.names()})
     runs = len(list((state / "runs").glob("[!.]*"))) if (state / "runs").is_dir() else 0
+    found = {"state": str(state), "environments": names, "runs": runs}
     if not state.exists():
-        click.echo(f"nothing to clean: {state} does not exist")
+        _say({**found, "removed": False}, f"nothing to clean: {state} does not exist", as_json)
         return 0
     what = f"{state}: {len(names)} environments ({', '.join(names) or 'none'}), {runs} runs"
     if dry_run:
-        click.echo(f"would remove {what}")
+        _say({**found, "removed": False}, f"would remove {what}", as_json)
         return 0
     if not yes and sys.stdin.isatty():
         click.confirm(f"Remove {what}, with their evidence?", abort=True, err=True)
@@ -53,8 +57,15 @@ def clean(yes: bool, force: bool, dry_run: bool) -> int:
             ) from error
     shutil.rmtree(state)
     _remove_if_empty(places.default_root(state, "x", places.service_user()).parent)
-    click.echo(f"removed {what}")
+    _say({**found, "removed": True}, f"removed {what}", as_json)
     return 0
+
+
+def _say(data: Mapping[str, Any], text: str, as_json: bool) -> None:
+    if as_json:
+        common.emit(data)
+    else:
+        click.echo(text)
 
 
 def _remove_if_empty(folder: Path) -> None:

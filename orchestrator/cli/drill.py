@@ -239,7 +239,8 @@ def _free_unborn(run_id: str) -> bool:
 
 @drill.command()
 @_RUN
-def abort(run_id: str) -> None:
+@common.json_option
+def abort(run_id: str, as_json: bool) -> None:
     """End a run after its present step; its undo runs, its evidence is made."""
     from orchestrator.engine import runs  # noqa: PLC0415
 
@@ -247,6 +248,9 @@ def abort(run_id: str) -> None:
     if found.state == "finished":
         raise Refused(f"run {found.run_id} is finished", "there is nothing to abort")
     (found.directory / "abort").touch()
+    if as_json:
+        common.emit({"run": found.run_id, "state": found.state, "aborting": True})
+        return
     more = "" if found.state == "running" else f"; now: anlan drill resume {found.run_id}"
     click.echo(f"run {found.run_id} will end after its present step{more}")
 
