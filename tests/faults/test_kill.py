@@ -54,6 +54,9 @@ MOMENTS = [
     ("failover", "mark:ended:after"),
     ("restore", "in:restore-twin:0.6"),
     ("restore", "in:restore-twin:1.6"),
+    # Side by side with the start of the ERP, which takes longer.
+    ("restore", "end:check-twin-integrity:before"),
+    ("restore", "end:check-twin-isolation:before"),
     ("restore", "begin:remove-twin:after"),
     ("restore", "mark:ended:before"),
     ("backup", "in:take-backup:1.0"),
@@ -92,18 +95,26 @@ def test_a_killed_run_is_resumed_and_loses_nothing(
 def test_a_run_killed_at_every_boundary_is_resumed_each_time_and_loses_nothing(
     environment: Environment, state: Path, drill: str
 ) -> None:
-    """Each step is done, and killed before that is written down; so is each undo."""
+    """Each step is done, and killed before that is written down; so is each undo.
+
+    A step that ended beside one that was killed is done: it has no more boundary to die at.
+    """
     steps = steps_of(drill)
     undone = [step["id"] for step in reversed(steps) if VERBS[step["do"]].undo]
     moments = [f"end:{step['id']}:before" for step in steps]
     moments += [f"undo_end:{step}:before" for step in undone]
     die_at(state, moments[0], "run", drill, environment.name, *SHORT[drill])
     run = only_run(state)
+    deaths = 1
     for moment in moments[1:]:
-        die_at(state, moment, "resume", run)
+        kind, name, _ = moment.split(":")
+        if not any(entry["kind"] == kind and entry["step"] == name for entry in run_of(state)):
+            die_at(state, moment, "resume", run)
+            deaths += 1
+    assert deaths >= len(moments) - 2
 
     result = resumed(environment, state, run)
-    assert result["attempts"] == len(moments) + 1
+    assert result["attempts"] == deaths + 1
     # So many deaths cost time, and a client's RTO has them in it; nothing else may be wrong.
     reasons = result["derived"]["reasons"]
     assert [reason for reason in reasons if not reason.startswith("rto_seconds is")] == []
