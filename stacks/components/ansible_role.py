@@ -6,6 +6,7 @@ The provider is pickled into the state, by name: it holds nothing, least of all 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pulumi
@@ -13,6 +14,7 @@ from pulumi import dynamic
 
 from stacks.components import ancestry
 from stacks.components.ansible import RoleError, RoleResult, role_digest, run_role
+from stacks.components.ground import require_no_run
 
 _KEPT = ("role", "variables", "digest", "identity", "drift")
 
@@ -59,7 +61,8 @@ class RoleProvider(dynamic.ResourceProvider):
         return dynamic.ReadResult(id_, found, found)
 
     def delete(self, _id: str, props: dict[str, Any]) -> None:
-        """Run the role with `state: absent`. Raises RoleError."""
+        """Run the role with `state: absent`. Raises RoleError, GroundError while a drill runs."""
+        require_no_run(Path(props["variables"]["machine"]))
         result = run_role(props["role"], {**_whole(props["variables"]), "state": "absent"})
         if result.failed_task is not None:
             raise RoleError(explain(props["role"], result))

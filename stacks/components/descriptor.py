@@ -13,6 +13,7 @@ from pulumi import dynamic
 
 from orchestrator.model.schema import check
 from stacks.components.ansible import digest_files
+from stacks.components.ground import require_no_run
 from stacks.components.layout import BUCKETS, REGION, Layout, Machine
 
 _START = {"a": "primary", "b": "standby"}
@@ -171,7 +172,8 @@ class DescriptorProvider(dynamic.ResourceProvider):
         return dynamic.ReadResult(id_, found, dict(found))
 
     def delete(self, _id: str, props: dict[str, Any]) -> None:
-        """Remove the file."""
+        """Remove the file. Raises GroundError while a drill holds the environment."""
+        require_no_run(Path(props["path"]))
         Path(props["path"]).unlink(missing_ok=True)
 
 

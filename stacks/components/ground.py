@@ -13,6 +13,8 @@ import psutil
 import pulumi
 from pulumi import dynamic
 
+from orchestrator.drivers.lease import LeaseFile
+
 _MARK = ".anlan"
 _GRACE_SECONDS = 5.0
 
@@ -54,6 +56,20 @@ def clear(root: Path, link: Path | None) -> int:
     if link is not None and link.is_symlink():
         link.unlink()
     return ended
+
+
+def require_no_run(place: Path) -> None:
+    """Raise GroundError while a drill holds the environment that `place` is in.
+
+    Its configuration may say otherwise, and `pulumi` may be called by hand.
+    """
+    root = next((one for one in (place, *place.parents) if (one / _MARK).exists()), None)
+    lease = LeaseFile(root / "lease.json").current() if root else None
+    if lease and lease.is_held:
+        raise GroundError(
+            f"run {lease.run_id} holds the environment, nothing of it is removed: "
+            f"end the run first (`anlan drill resume {lease.run_id}`)"
+        )
 
 
 def processes(root: Path) -> list[psutil.Process]:
@@ -129,7 +145,8 @@ class GroundProvider(dynamic.ResourceProvider):
         return dynamic.DiffResult(changes=changes, replaces=replaces, delete_before_replace=True)
 
     def delete(self, _id: str, props: dict[str, Any]) -> None:
-        """End what still runs there and remove the directory."""
+        """End what still runs there and remove the directory. Raises GroundError."""
+        require_no_run(Path(props["root"]))
         clear(*_paths(props))
 
 

@@ -153,15 +153,36 @@ def test_down_is_refused_while_a_drill_holds_the_environment(
     assert environment.root.exists()
 
 
+def test_pulumi_by_hand_removes_nothing_while_a_drill_holds_the_environment(
+    place: Place, environment: Environment
+) -> None:
+    lease = LeaseFile(environment.lease_file)
+    lease.acquire("test-destroy")
+    try:
+        done = pulumi(place, f"destroy --yes --stack {place.name}")
+    finally:
+        lease.release("test-destroy")
+    assert done.returncode != 0
+    assert "run test-destroy holds the environment" in done.stdout + done.stderr
+    assert changed(anlan(place.state, "up", place.name, "--json"))["create"] == 0
+    checked = anlan(place.state, "env", "check", place.name)
+    assert checked.returncode == 0, checked.stdout
+
+
 def test_the_shell_gets_the_same_settings_as_the_command(place: Place) -> None:
-    script = f"source {CHECKOUT}/stacks/local/env.sh; cd {CHECKOUT}/stacks/local; pulumi stack ls"
-    done = subprocess.run(
-        ["bash", "-c", script],
+    done = pulumi(place, "stack ls")
+    assert place.name in done.stdout, done.stderr
+    assert str(places.cache_directory()) in places.pulumi_environment(place.state)["PATH"]
+
+
+def pulumi(place: Place, arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of `pulumi` as the tutorial says."""
+    local = CHECKOUT / "stacks" / "local"
+    return subprocess.run(
+        ["bash", "-c", f"source {local}/env.sh; cd {local}; pulumi {arguments}"],
         env={**os.environ, "ANLAN_STATE_DIR": str(place.state)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
-    assert place.name in done.stdout, done.stderr
-    assert str(places.cache_directory()) in places.pulumi_environment(place.state)["PATH"]
