@@ -19,6 +19,7 @@ from typing import Any
 import yaml
 from pulumi import automation
 
+from orchestrator.drivers.files import write_atomically
 from orchestrator.drivers.lease import LeaseFile
 from orchestrator.model.errors import InfrastructureError, InputError, Refused
 from stacks import locks, places
@@ -146,7 +147,7 @@ class _Stack:
         self.name = name
         self.state = places.state_directory()
         self.backend = self.state / "pulumi"
-        # The folder that Pulumi.yaml names as stackConfigDir, when the state is in the checkout.
+        # The program's Pulumi.yaml names it as stackConfigDir, for a state in the checkout.
         self.folder = self.backend / "local"
         self.file = self.folder / f"Pulumi.{name}.yaml"
 
@@ -196,7 +197,7 @@ class _Stack:
         if not (latest and latest.get("pending_operations")):
             return
         with _failures(_Watcher(lambda _: None)):
-            stack = automation.Stack.select(self.name, self._workspace(PROGRAM))
+            stack = automation.Stack.select(self.name, self._workspace())
             state = stack.export_stack()
             state.deployment = {**(state.deployment or {}), "pending_operations": []}
             stack.import_stack(state)
@@ -223,23 +224,30 @@ class _Stack:
             copy.unlink()
 
     def _pulumi(self, *arguments: str) -> None:
-        """A command on the stack itself, in a project folder that holds its configuration."""
-        workspace = self._workspace(self.folder)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "Pulumi.yaml").write_text(f"name: {PROJECT}\nruntime: python\n")
+        """A command on the stack itself."""
+        workspace = self._workspace()
         with _failures(_Watcher(lambda _: None)):
             workspace.pulumi_command.run(
                 [*arguments], str(self.folder), places.pulumi_environment(self.state)
             )
 
-    def _workspace(self, folder: Path) -> automation.LocalWorkspace:
+    def _workspace(self) -> automation.LocalWorkspace:
+        """The program as a project of its own in this state, beside its stacks' configuration.
+
+        In the program's own folder commands would look for that in the checkout.
+        """
         root = places.cache_directory()
         if not (root / "bin" / "pulumi").exists():
             raise InfrastructureError(
                 f"pulumi is not in {root / 'bin'}", "get the toolchain: `make setup`"
             )
+        project = yaml.safe_load((PROGRAM / "Pulumi.yaml").read_text())
+        del project["stackConfigDir"]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        text = yaml.safe_dump({**project, "main": str(PROGRAM)}, sort_keys=False)
+        write_atomically(self.folder / "Pulumi.yaml", text, mode=0o644)
         return automation.LocalWorkspace(
-            work_dir=str(folder),
+            work_dir=str(self.folder),
             env_vars=places.pulumi_environment(self.state),
             pulumi_command=automation.PulumiCommand(str(root), skip_version_check=True),
         )
@@ -249,10 +257,8 @@ class _Stack:
         watcher = _Watcher(report, planning=verb.startswith("preview"))
         started = time.monotonic()
         with _failures(watcher):
-            stack = automation.Stack.select(self.name, self._workspace(PROGRAM))
-            getattr(stack, verb)(
-                on_event=watcher, color="never", config_file=str(self.file), **options
-            )
+            stack = automation.Stack.select(self.name, self._workspace())
+            getattr(stack, verb)(on_event=watcher, color="never", **options)
         descriptor = places.environment_link(self.state, self.name) / "environment.json"
         return Outcome(
             environment=self.name,

@@ -176,10 +176,13 @@ def test_the_shell_gets_the_same_settings_as_the_command(place: Place) -> None:
 
 
 def pulumi(place: Place, arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a command of `pulumi` as the tutorial says."""
-    local = CHECKOUT / "stacks" / "local"
+    """Run a command of `pulumi` as the docs say for a state that is not in the checkout."""
+    project = place.state / "pulumi" / "local"
     return subprocess.run(
-        ["bash", "-c", f"source {local}/env.sh; cd {local}; pulumi {arguments}"],
+        [
+            *("bash", "-c"),
+            f"source {CHECKOUT}/stacks/local/env.sh; cd {project}; pulumi {arguments}",
+        ],
         env={**os.environ, "ANLAN_STATE_DIR": str(place.state)},
         capture_output=True,
         text=True,
