@@ -212,7 +212,7 @@ def resume(run_id: str, as_json: bool) -> int:
             click.echo(f"run {run_id} had not begun, nothing was touched; its lease is released")
             return 0
         raise
-    return _work(found, as_json)
+    return work(found, as_json)
 
 
 def _free_unborn(run_id: str) -> bool:
@@ -414,7 +414,7 @@ def run_drill(
         planned.environment,
         planned.policies,
     )
-    return _work(made, as_json, quiet=quiet, summary=summary)
+    return work(made, as_json, quiet=quiet, summary=summary)
 
 
 def _require_answers(environment: Environment) -> None:
@@ -434,7 +434,8 @@ def _require_answers(environment: Environment) -> None:
             )
 
 
-def _work(run: Run, as_json: bool, *, quiet: bool = False, summary: bool = True) -> int:
+def work(run: Run, as_json: bool, *, quiet: bool = False, summary: bool = True) -> int:
+    """Work on a run until it is finished; the exit code. Raises as `execute` does."""
     from orchestrator.cli.drill_progress import Progress, print_summary  # noqa: PLC0415
     from orchestrator.engine import runs  # noqa: PLC0415
     from orchestrator.engine.execute import abort as abort_run  # noqa: PLC0415
@@ -446,7 +447,15 @@ def _work(run: Run, as_json: bool, *, quiet: bool = False, summary: bool = True)
         Progress(run, quiet=as_json or quiet) as progress,
         _abort_on_interrupt(lambda: abort_run(run), progress.say),
     ):
-        for problem in execute(run, state, progress):
+        try:
+            problems = execute(run, state, progress)
+        except InfrastructureError as error:
+            # The run has begun and holds the environment: it must be finished, whatever the cause.
+            resume = f"`anlan drill resume {run.run_id}`"
+            if resume not in error.todo:
+                error.todo = ", then ".join(filter(None, (error.todo, resume)))
+            raise
+        for problem in problems:
             progress.say(problem)
     finished = runs.load(state, run.run_id)
     result: Mapping[str, Any] = finished.result or {}

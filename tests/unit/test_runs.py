@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.cli import drill
 from orchestrator.engine import runs
 from orchestrator.model.errors import InfrastructureError, InputError, Refused
 
@@ -85,3 +86,20 @@ def test_a_full_disk_is_said_before_anything_begins(
     monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
     with pytest.raises(InfrastructureError, match="make room"):
         runs.require_room(tmp_path, "make room")
+
+
+@pytest.mark.parametrize("todo", ["unseal it", "", "make room, then `anlan drill resume {run}`"])
+def test_a_run_that_a_server_stops_says_how_it_is_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, todo: str
+) -> None:
+    run_id = "failover-20261125t030000-aaaa"
+    run, said = make(tmp_path, run_id), todo.format(run=run_id)
+
+    def stopped(*_arguments: object) -> list[str]:
+        raise InfrastructureError("the secret manager is sealed", said)
+
+    monkeypatch.setattr("orchestrator.engine.execute.execute", stopped)
+    with pytest.raises(InfrastructureError) as raised:
+        drill.work(run, as_json=False, quiet=True)
+    assert raised.value.todo.startswith(said)
+    assert raised.value.todo.count(f"`anlan drill resume {run_id}`") == 1
