@@ -6,7 +6,9 @@ it the state is saved in the file that haproxy loads at start, so a restart keep
 
 from __future__ import annotations
 
+import csv
 import socket
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,14 +18,15 @@ from orchestrator.model.environment import Environment
 from orchestrator.model.errors import InfrastructureError, InputError
 
 _TIMEOUT_SECONDS = 5.0
-# SRV_ADMF_*MAINT of haproxy's include/haproxy/server-t.h: forced, inherited, configured, resolver.
-_MAINTENANCE = 0x01 | 0x02 | 0x04 | 0x20
+# SRV_ADMF_* of haproxy's include/haproxy/server-t.h. In maintenance: forced, inherited, configured,
+# resolver; draining: forced, inherited.
+_CLOSED = 0x01 | 0x02 | 0x04 | 0x20 | 0x08 | 0x10
 _RUNNING = 2
 
 
 @dataclass(frozen=True)
 class ServerState:
-    """One server of the backend: whether it takes traffic, and whether its checks pass."""
+    """One server of the backend: whether it takes new requests, and whether its checks pass."""
 
     site: str
     address: str
@@ -45,6 +48,27 @@ class FrontDoor:
     def active(self) -> str | None:
         """The one site that gets the traffic; None when it is none, or more than one."""
         return _only([state.site for state in self.servers() if state.enabled])
+
+    def drain(self, token: int, *, timeout_seconds: float) -> int:
+        """Give no server new requests, and wait for those at work; returns how many still were.
+
+        `route` opens the door again. Raises Refused for a stale fencing token.
+        """
+        self._lease.check(token)
+        backend = self.settings.backend
+        servers = self.settings.servers.values()
+        self._command("; ".join(f"set server {backend}/{one} state drain" for one in servers))
+        deadline = time.monotonic() + timeout_seconds
+        while (left := self._requests()) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return left
+
+    def _requests(self) -> int:
+        """How many requests the servers work on now."""
+        rows = csv.DictReader(self._command("show stat").removeprefix("# ").splitlines())
+        servers = self.settings.servers.values()
+        mine = [row for row in rows if row["pxname"] == self.settings.backend]
+        return sum(int(row["scur"]) for row in mine if row["svname"] in servers)
 
     def route(self, site: str, token: int) -> None:
         """Send all traffic to `site` and cut the sessions of the other; returns when it is so.
@@ -89,7 +113,7 @@ class FrontDoor:
                 ServerState(
                     site=sites[row["srv_name"]],
                     address=f"{row['srv_addr']}:{row['srv_port']}",
-                    enabled=not int(row["srv_admin_state"]) & _MAINTENANCE,
+                    enabled=not int(row["srv_admin_state"]) & _CLOSED,
                     healthy=int(row["srv_op_state"]) == _RUNNING,
                 )
             )

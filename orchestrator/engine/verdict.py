@@ -21,6 +21,7 @@ EXIT_CODES = {"pass": 0, "fail": 1, "inconclusive": 5}
 _PHASES = {
     "detected": "detect",
     "decided": "decide",
+    "drained": "drain",
     "fenced": "fence",
     "promoted": "promote",
     "routed": "route",

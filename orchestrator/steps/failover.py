@@ -37,6 +37,23 @@ def kill_site(context: Context) -> None:
     context.check("site_killed", kill.processes > 0, f"{kill.processes} processes")
 
 
+@verb(undo=_restore)
+def drain_primary(context: Context) -> None:
+    """Let the requests at work end, stop the primary cleanly; the standby then has every write."""
+    if context.marked("fault_done") is not None:
+        return
+    context.mark("fault")
+    home, away = (context.servers[site.name] for site in (context.home, context.away))
+    seconds = float(context.options["seconds"])
+    left = context.front_door.drain(context.token, timeout_seconds=seconds)
+    context.check("requests_drained", left == 0, f"{left} requests at work after {seconds:g} s")
+    home.machine.program_stop(home.site.erp.program)
+    topology.drain(away, home)
+    context.check("standby_has_everything", True, f"the last WAL of site {home.site.name}")
+    # What a client is told after this moment comes from the new primary.
+    context.mark("drained", context.mark("fault_done"))
+
+
 @verb()
 def detect_failure(context: Context) -> None:
     """Ask the primary's database from the network until several answers in a row are missing."""

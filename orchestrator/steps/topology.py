@@ -198,6 +198,19 @@ def fence(context: Context, site: str) -> FencingProof:
     return fence_machine(server.site, server.machine)
 
 
+def drain(standby: PostgreSQL, primary: PostgreSQL) -> None:
+    """Stop `primary` cleanly, and see that `standby` has all it ever wrote: nothing can be lost.
+
+    Calling it again goes on. Raises InfrastructureError, StepFailed when something is missing.
+    """
+    if primary.role() is Role.PRIMARY:
+        name = standby.settings.application_name
+        primary.await_streaming(name)
+        primary.set_synchronous([name])
+    primary.stop()
+    _require_all_received(standby, primary)
+
+
 def _make(context: Context, transition: Transition) -> None:
     site = transition.site
     server = context.servers[site]
@@ -271,11 +284,7 @@ def _streams(server: PostgreSQL, primary: PostgreSQL) -> bool:
 
 def _failback(context: Context, home: PostgreSQL, away: PostgreSQL) -> None:
     """Switch over to `home`, which streams: clean stop, nothing left unsent, fence, promote."""
-    name = home.settings.application_name
-    away.await_streaming(name)
-    away.set_synchronous([name])
-    away.stop()
-    _require_all_received(home, away)
+    drain(home, away)
     promote(context, home.site.name, fence(context, away.site.name))
     home.create_slot(away.settings.application_name)
     _restart_erp(context, home)

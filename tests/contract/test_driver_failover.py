@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -64,6 +65,7 @@ def test_destructive_verbs_refuse_a_stale_token(
         lambda: rewind(b, stale, a.site),
         lambda: basebackup(b, stale, a.site),
         lambda: FrontDoor(environment).route("b", stale),
+        lambda: FrontDoor(environment).drain(stale, timeout_seconds=0),
     ):
         with pytest.raises(Refused, match="not valid"):
             verb()
@@ -114,6 +116,36 @@ def test_the_front_door_knows_its_sites_only(environment: Environment, token: in
     gone = replace(environment.front_door, runtime_socket=environment.root / "nowhere.sock")
     with pytest.raises(InfrastructureError, match="does not answer"):
         FrontDoor(replace(environment, front_door=gone)).active()
+
+
+def test_a_drained_door_lets_the_request_at_work_end_and_takes_no_other(
+    environment: Environment, servers: Servers, secrets: Secrets, token: int
+) -> None:
+    door = FrontDoor(environment)
+    client = Erp(environment.front_door.url, "erp", environment.tls.ca_file)
+    client.login(secrets.login_of("erp-probe"))
+    with ThreadPoolExecutor() as pool, servers["a"].connect_local("erp") as connection:
+        with connection.transaction():
+            # The ERP's write waits for this lock.
+            connection.execute("LOCK TABLE party_party IN SHARE ROW EXCLUSIVE MODE")
+            at_work = pool.submit(client.create, "party.party", [{"name": "contract-drain"}])
+            time.sleep(0.5)
+            try:
+                assert door.drain(token, timeout_seconds=0.3) == 1
+                assert door.active() is None
+                with pytest.raises(InfrastructureError):
+                    Erp(client.url, "erp", environment.tls.ca_file).version()
+                ended = pool.submit(door.drain, token, timeout_seconds=10)
+                time.sleep(0.3)
+                assert not ended.done()
+            except BaseException:
+                door.route("a", token)
+                raise
+        ids = at_work.result(timeout=10)
+        assert ended.result(timeout=10) == 0
+    door.route("a", token)
+    client.delete("party.party", ids)
+    assert door.active() == "a"
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The three drills as an operator runs them, and what an officer does with their evidence."""
+"""The drills as an operator runs them, and what an officer does with their evidence."""
 
 from __future__ import annotations
 
@@ -75,6 +75,22 @@ def test_restore_is_measured_and_leaves_nothing(
     assert expected | {"nothing_after_target", "business_records"} <= names
     if target == "latest":
         assert derived["ledger"]["acknowledged"] > 0
+
+
+def test_switchover_drains_moves_and_comes_back_without_loss(
+    state: Path, environment: Environment
+) -> None:
+    derived = drill(state, environment, "switchover", "-p", "baseline_seconds=1")["derived"]
+    assert [phase["name"] for phase in derived["phases"]] == [
+        *("drain", "fence", "promote", "route", "application"),
+    ]
+    assert 0 < derived["rto_seconds"] <= environment.targets.rto_seconds
+    assert len(derived["outages"]) >= 2, "the way there and the way back"
+    assert derived["rpo_transactions"] == 0
+    assert derived["ledger"]["acknowledged"] > 50
+    checks = {check["name"]: check["ok"] for check in derived["checks"]}
+    wanted = ("requests_drained", "standby_has_everything", "never_two_primaries")
+    assert [checks[name] for name in wanted] == [True, True, True]
 
 
 def test_failover_loses_nothing_and_is_verified_by_an_officer_elsewhere(

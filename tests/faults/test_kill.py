@@ -27,6 +27,7 @@ from tests.commands import CHECKOUT, anlan, only_run, run_of
 CRASH = [sys.executable, "-m", "tests.faults.crash"]
 SHORT = {
     "failover": ["-p", "baseline_seconds=1"],
+    "switchover": ["-p", "baseline_seconds=1"],
     "restore": ["-p", "observe_seconds=1"],
     "backup": ["-p", "type=incr"],
 }
@@ -52,6 +53,10 @@ MOMENTS = [
     ("failover", "promise:a:after"),
     ("failover", "in:restore-topology:2.5"),
     ("failover", "mark:ended:after"),
+    ("switchover", "mark:fault:after"),
+    ("switchover", "in:drain-primary:0.3"),
+    ("switchover", "end:drain-primary:before"),
+    ("switchover", "promise:b:after"),
     ("restore", "in:restore-twin:0.6"),
     ("restore", "in:restore-twin:1.6"),
     # Side by side with the start of the ERP, which takes longer.
@@ -131,7 +136,7 @@ def resumed(environment: Environment, state: Path, run: str) -> dict[str, Any]:
     if derived["ledger"]:
         assert derived["ledger"]["acknowledged"] == derived["ledger"]["recovered"] > 0
         assert derived["ledger"]["lost_keys"] == []
-    if result["run_id"].startswith("failover"):
+    if result["run_id"].startswith(("failover", "switchover")):
         checks = {check["name"]: check["ok"] for check in derived["checks"]}
         assert checks["never_two_primaries"] is True
         assert derived["rto_seconds"] > 0
