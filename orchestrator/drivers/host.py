@@ -35,7 +35,8 @@ _KILL_TIMEOUT_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Kill:
-    """A killed machine: how many processes, and when (monotonic ns) it began and was complete.
+    """A killed or frozen machine or program: how many processes, and when (monotonic ns) it began
+    and was complete.
 
     RTO counts from `began_ns`; only what was begun after `ended_ns` surely met no old server.
     """
@@ -96,6 +97,64 @@ class Machine:
                 killed.add(process.pid)
             time.sleep(0.002)
         return Kill(processes=len(killed), began_ns=began, ended_ns=time.monotonic_ns())
+
+    def kill_program(self, name: str, token: int) -> Kill:
+        """SIGKILL a program and all its processes until none is left; the machine lives on.
+
+        Raises Refused for a stale fencing token, InfrastructureError if one survives 10 s.
+        """
+        self._lease.check(token)
+        began = time.monotonic_ns()
+        # Its children are nobody's when it is dead, so they are looked up before.
+        processes = self.program_processes(name)
+        end(processes, timeout_seconds=_KILL_TIMEOUT_SECONDS)
+        if left := [process.pid for process in processes if process.is_alive()]:
+            raise InfrastructureError(
+                f"processes {left} of {name} in {self.directory} survive SIGKILL",
+                "look at them (`ps -o stat,wchan`): one in state D waits for its disk",
+            )
+        return Kill(processes=len(processes), began_ns=began, ended_ns=time.monotonic_ns())
+
+    def freeze_program(self, name: str, token: int, seconds: float | None = None) -> Kill:
+        """SIGSTOP a program and all its processes: it holds its port and does nothing.
+
+        After `seconds` it goes on by itself, whatever becomes of the caller; without, until `thaw`.
+        Raises Refused for a stale fencing token, InfrastructureError.
+        """
+        self._lease.check(token)
+        began = time.monotonic_ns()
+        frozen: set[int] = set()
+        if seconds is not None:
+            # It exists before anything is frozen, and looks the processes up when its time comes.
+            spawn(
+                [
+                    *(sys.executable, "-m", "orchestrator.drivers.thaw"),
+                    *(self.directory, name, str(time.monotonic() + seconds)),
+                ],
+                log_file=self.directory / "log" / "thaw.log",
+            )
+        # The parent first: then no child is new.
+        while new := [one for one in self.program_processes(name) if one.pid not in frozen]:
+            for process in new:
+                send(process.pid, signal.SIGSTOP)
+                frozen.add(process.pid)
+        return Kill(processes=len(frozen), began_ns=began, ended_ns=time.monotonic_ns())
+
+    def thaw_program(self, name: str) -> None:
+        """SIGCONT every process of a program; one that runs is not disturbed."""
+        # The children first: the parent finds them alive.
+        for process in reversed(self.program_processes(name)):
+            send(process.pid, signal.SIGCONT)
+
+    def program_processes(self, name: str) -> list[ProcessEntry]:
+        """The live processes of a program, itself first; none when it or its machine is down."""
+        if not self.is_running() or not (pid := self.program_status(name).pid):
+            return []
+        table = process_table()
+        return sorted(
+            (entry for entry in table.values() if pid in ancestry(entry.pid, table)),
+            key=lambda entry: (entry.pid != pid, entry.pid),
+        )
 
     def start(self) -> None:
         """Start the supervisord (the machine boots); nothing happens if it answers already.

@@ -45,6 +45,14 @@ class Role(StrEnum):
     DOWN = "down"
 
 
+class Reach(StrEnum):
+    """What a question from the network comes to. Refused: nobody listens, the machine says so."""
+
+    ANSWERS = "answers"
+    REFUSED = "refused"
+    SILENT = "silent"
+
+
 @dataclass(frozen=True)
 class Promotion:
     """A finished promotion; `already` when the server was a primary before."""
@@ -130,19 +138,22 @@ class PostgreSQL:
             return Role.STANDBY if standby else Role.PRIMARY
         return Role.DOWN
 
-    def is_reachable(self, timeout_seconds: float = 1.0) -> bool:
+    def reach(self, timeout_seconds: float = 1.0) -> Reach:
         """Whether a server on the port answers that it speaks TLS; never raises.
 
-        This asks from the network's side and logs in as nobody.
+        This asks from the network's side and logs in as nobody. A frozen server is silent: the
+        kernel takes the connection for it.
         """
         try:
             with socket.create_connection(
                 (self.settings.address, self.settings.port), timeout=timeout_seconds
             ) as link:
                 link.sendall(_SSL_REQUEST)
-                return link.recv(1) == b"S"
+                return Reach.ANSWERS if link.recv(1) == b"S" else Reach.SILENT
+        except ConnectionRefusedError:
+            return Reach.REFUSED
         except OSError:
-            return False
+            return Reach.SILENT
 
     def promote(
         self,

@@ -9,15 +9,19 @@ from datetime import UTC, datetime
 from typing import Any
 
 from orchestrator.drivers.files import write_atomically
-from orchestrator.drivers.postgresql import Role
+from orchestrator.drivers.postgresql import Reach, Role
 from orchestrator.drivers.postgresql_connection import connect_read_write
+from orchestrator.model.errors import InputError
 from orchestrator.model.fact import timestamp
 from orchestrator.probes import availability, ledger
 from orchestrator.probes.invariants import check_invariants
 from orchestrator.probes.journal import read_journal
 from orchestrator.steps import topology
 from orchestrator.steps.context import Context, StepFailed
+from orchestrator.steps.detection import Detector
 from orchestrator.steps.registry import verb
+
+_ASK_SECONDS = 0.5
 
 
 def _restore(context: Context) -> None:
@@ -25,16 +29,26 @@ def _restore(context: Context) -> None:
 
 
 @verb(undo=_restore)
-def kill_site(context: Context) -> None:
-    """Kill every process of the primary's machine with SIGKILL, its supervisor first."""
+def break_primary(context: Context) -> None:
+    """Break the primary as the drill says: kill its site or its database, or freeze that."""
     if context.marked("fault_done") is not None:
         return
     # RTO counts from before the first signal, and "after the fault" means after the last one: a
     # crash between the two marks makes the measured RTO longer, never shorter.
     context.mark("fault")
-    kill = context.servers[context.home.name].machine.kill(context.token)
+    server, fault = context.servers[context.home.name], str(context.options["fault"])
+    program = server.settings.program
+    match fault:
+        case "site":
+            kill = server.machine.kill(context.token)
+        case "database-killed":
+            kill = server.machine.kill_program(program, context.token)
+        case "database-frozen":
+            kill = server.machine.freeze_program(program, context.token)
+        case _:
+            raise InputError(f"there is no fault {fault!r}", "site, database-killed, …")
     context.mark("fault_done", kill.ended_ns)
-    context.check("site_killed", kill.processes > 0, f"{kill.processes} processes")
+    context.check("primary_broken", kill.processes > 0, f"{fault}: {kill.processes} processes")
 
 
 @verb(undo=_restore)
@@ -56,16 +70,45 @@ def drain_primary(context: Context) -> None:
 
 @verb()
 def detect_failure(context: Context) -> None:
-    """Ask the primary's database from the network until several answers in a row are missing."""
-    misses, wanted = 0, int(context.options["misses"])
-    server = context.servers[context.home.name]
-    while misses < wanted:
+    """Ask the primary's database from the network until it counts as failed."""
+    server, detector = context.servers[context.home.name], _detector(context)
+    while not detector.failed(time.monotonic(), server.reach(_ASK_SECONDS)):
         if time.monotonic() > context.deadline:
             raise StepFailed(f"site {context.home.name} still answers: nothing to fail over from")
-        misses = 0 if server.is_reachable(timeout_seconds=0.5) else misses + 1
-        if misses < wanted:
-            time.sleep(float(context.options["interval_seconds"]))
+        time.sleep(float(context.options["interval_seconds"]))
     context.mark("detected")
+
+
+@verb(undo=_restore)
+def blip_primary(context: Context) -> None:
+    """Freeze the primary's database for a moment, and see that nobody calls that a failure."""
+    if context.marked("fault_done") is not None:
+        return
+    context.mark("fault")
+    server, detector = context.servers[context.home.name], _detector(context)
+    seconds = float(context.options["seconds"])
+    server.machine.freeze_program(server.settings.program, context.token, seconds)
+    # Until it has answered for a while: the rule looks back.
+    until = time.monotonic() + seconds + detector.grace_seconds
+    asked = silent = 0
+    failed = False
+    while (now := time.monotonic()) < until:
+        reach = server.reach(_ASK_SECONDS)
+        failed = detector.failed(now, reach) or failed
+        asked += 1
+        if reach is not Reach.ANSWERS:
+            silent += 1
+            last_ns = time.monotonic_ns()
+        time.sleep(float(context.options["interval_seconds"]))
+    detail = f"{silent} of {asked} questions were not answered"
+    context.require("blip_seen", silent > 0, detail)
+    context.check("no_failure_called", not failed, f"{detail}, grace {detector.grace_seconds:g} s")
+    context.mark("fault_done", last_ns)
+
+
+def _detector(context: Context) -> Detector:
+    misses, grace = context.options["misses"], context.options["grace_seconds"]
+    return Detector(int(misses), float(grace))
 
 
 @verb()
@@ -74,7 +117,8 @@ def decide_failover(context: Context) -> None:
     if context.marked("decided") is not None:
         return
     home, away = (context.servers[site.name] for site in (context.home, context.away))
-    context.require("primary_is_down", home.role() is Role.DOWN, f"site {home.site.name}")
+    reach = home.reach(_ASK_SECONDS)
+    context.require("primary_is_down", reach is not Reach.ANSWERS, f"{home.site.name}: {reach}")
     role = away.role()
     context.require("standby_lives", role is not Role.DOWN, f"site {away.site.name} is {role}")
     start = context.noted("baseline_replication")
@@ -101,12 +145,24 @@ def record_replication(context: Context) -> None:
 
 @verb()
 def fence_primary(context: Context) -> None:
-    """Prove that the old primary can do no harm: no process, no supervisor, port refused."""
+    """Prove that the old primary can do no harm: its database or its whole machine is dead."""
     if context.marked("promoted") is None:
         proof = topology.fence(context, context.home.name)
         seen = ", ".join(f"{name} {value}" for name, value in proof.checks.items())
         context.check("primary_fenced", True, f"{proof.kind} of site {proof.site}: {seen}")
     context.mark("fenced")
+
+
+@verb()
+def power_off_primary(context: Context) -> None:
+    """Kill what still lives of the failed primary's site: a frozen database may wake up (STONITH).
+
+    Promotion wants the proof all the same.
+    """
+    server = context.servers[context.home.name]
+    if context.marked("promoted") is None and server.machine.processes():
+        kill = server.machine.kill(context.token)
+        context.check("site_powered_off", True, f"{kill.processes} processes killed")
 
 
 @verb()

@@ -148,6 +148,10 @@ def restore(context: Context) -> list[Transition]:
     Raises InfrastructureError or StepFailed when one does not succeed; calling again goes on.
     """
     made: list[Transition] = []
+    for server in context.servers.values():
+        # What a drill froze goes on. A frozen primary is never beside a promoted standby: the
+        # proof that it was dead came first.
+        server.machine.thaw_program(server.settings.program)
     while (transition := next_transition(look(context))) is not None:
         if len(made) >= _MAX_TRANSITIONS:
             raise StepFailed(f"no rest after {len(made)} transitions, the last: {made[-3:]}")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from orchestrator.drivers.erp import Erp
 from orchestrator.drivers.fencing import fence_database
 from orchestrator.drivers.lease import LeaseFile
 from orchestrator.drivers.postgresql import PostgreSQL, Role
@@ -14,6 +15,7 @@ from orchestrator.drivers.postgresql_standby import configure_standby
 from orchestrator.drivers.proxy import FrontDoor
 from orchestrator.drivers.secrets import Secrets
 from orchestrator.model.environment import Environment
+from orchestrator.model.errors import InfrastructureError
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +40,9 @@ def token(environment: Environment, request: pytest.FixtureRequest) -> Iterator[
 
 
 @pytest.fixture
-def at_home(environment: Environment, servers: dict[str, PostgreSQL], token: int) -> Iterator[None]:
+def at_home(
+    environment: Environment, servers: dict[str, PostgreSQL], secrets: Secrets, token: int
+) -> Iterator[None]:
     """Brings a back as the primary after a test that moved it (the test leaves both running)."""
     yield
     a, b = servers["a"], servers["b"]
@@ -55,12 +59,18 @@ def at_home(environment: Environment, servers: dict[str, PostgreSQL], token: int
         for server in (a, b):
             server.machine.program_restart(server.site.erp.program)
     FrontDoor(environment).route("a", token)
-    _await_erp(environment)
+    _await_erp(environment, secrets)
 
 
-def _await_erp(environment: Environment) -> None:
-    door = FrontDoor(environment)
+def _await_erp(environment: Environment, secrets: Secrets) -> None:
+    """Until the front door lets a client log in: its own check may be of before a restart."""
+    client = Erp(environment.front_door.url, "erp", environment.tls.ca_file, timeout_seconds=2.0)
     deadline = time.monotonic() + 60
-    while not all(state.healthy for state in door.servers() if state.enabled):
-        assert time.monotonic() < deadline, door.servers()
-        time.sleep(0.1)
+    while True:
+        try:
+            client.login(secrets.login_of("erp-probe"))
+            break
+        except InfrastructureError:
+            assert time.monotonic() < deadline, FrontDoor(environment).servers()
+            time.sleep(0.2)
+    client.logout()

@@ -14,7 +14,7 @@ import pytest
 from orchestrator.drivers.erp import Erp
 from orchestrator.drivers.fencing import FencingProof, fence_database, fence_machine
 from orchestrator.drivers.lease import LeaseFile
-from orchestrator.drivers.postgresql import PostgreSQL, Role
+from orchestrator.drivers.postgresql import PostgreSQL, Reach, Role
 from orchestrator.drivers.postgresql import primaries as primaries_now
 from orchestrator.drivers.postgresql_connection import connect_read_write
 from orchestrator.drivers.postgresql_standby import basebackup, configure_standby, rewind
@@ -96,7 +96,7 @@ def test_status_of_a_healthy_pair(environment: Environment, servers: Servers) ->
     assert a.slots() == {"site_b": True}
     with pytest.raises(Refused, match="in use"):
         a.drop_slot("site_b")
-    assert a.is_reachable()
+    assert a.reach() is Reach.ANSWERS
     assert b.timeline() == a.timeline()
 
 
@@ -116,6 +116,40 @@ def test_the_front_door_knows_its_sites_only(environment: Environment, token: in
     gone = replace(environment.front_door, runtime_socket=environment.root / "nowhere.sock")
     with pytest.raises(InfrastructureError, match="does not answer"):
         FrontDoor(replace(environment, front_door=gone)).active()
+
+
+def test_a_frozen_database_is_silent_and_goes_on_though_nobody_thaws_it(
+    servers: Servers, token: int, stale: int
+) -> None:
+    a = servers["a"]
+    with pytest.raises(Refused, match="not valid"):
+        a.machine.freeze_program(a.settings.program, stale, 1.0)
+    frozen = a.machine.freeze_program(a.settings.program, token, 1.0)
+    assert frozen.processes > 5
+    assert a.reach(0.3) is Reach.SILENT
+    assert a.reach(3.0) is Reach.ANSWERS
+    assert (time.monotonic_ns() - frozen.ended_ns) / 1e9 < 2.0
+    assert a.role() is Role.PRIMARY
+
+    a.machine.freeze_program(a.settings.program, token)
+    assert a.reach(0.3) is Reach.SILENT
+    a.machine.thaw_program(a.settings.program)
+    assert a.reach(3.0) is Reach.ANSWERS
+
+
+@pytest.mark.usefixtures("at_home")
+def test_a_killed_program_leaves_its_machine_alive(servers: Servers, token: int) -> None:
+    a = servers["a"]
+    assert a.machine.kill_program(a.settings.program, token).processes > 5
+    assert (a.reach(), a.machine.is_running()) == (Reach.REFUSED, True)
+    assert a.machine.program_processes(a.settings.program) == []
+    # A stale postmaster.pid is no proof of a clean stop.
+    with pytest.raises(Refused, match="postmaster_pid_absent false"):
+        fence_database(a.site, a.machine)
+    assert a.start() is Role.PRIMARY
+    # The ERPs' connections are dead.
+    for server in servers.values():
+        server.machine.program_restart(server.site.erp.program)
 
 
 def test_a_drained_door_lets_the_request_at_work_end_and_takes_no_other(
@@ -187,7 +221,7 @@ def test_failover_loses_nothing_and_failback_rejoins_the_old_primary(
         "port_refused": True,
     }
     assert a.role() is Role.DOWN
-    assert not a.is_reachable()
+    assert a.reach() is Reach.REFUSED
     promotion = b.promote(token, proof)
     b.machine.program_restart(environment.sites["b"].erp.program)
     FrontDoor(environment).route("b", token)

@@ -93,6 +93,33 @@ def test_switchover_drains_moves_and_comes_back_without_loss(
     assert [checks[name] for name in wanted] == [True, True, True]
 
 
+@pytest.mark.parametrize("fault", ["database-killed", "database-frozen"])
+def test_a_broken_database_on_a_living_machine_is_powered_off_first(
+    state: Path, environment: Environment, fault: str
+) -> None:
+    chosen = ["-p", f"fault={fault}", "-p", "baseline_seconds=1"]
+    derived = drill(state, environment, "failover", *chosen)["derived"]
+    checks = {check["name"]: check["detail"] for check in derived["checks"]}
+    assert "processes killed" in checks["site_powered_off"]
+    assert checks["primary_fenced"].startswith("machine of site a")
+    detect = next(one["seconds"] for one in derived["phases"] if one["name"] == "detect")
+    # Refused is certain; silence must last.
+    assert (detect > 3.5) == (fault == "database-frozen")
+
+
+def test_a_blip_is_no_failure_unless_the_grace_is_too_short(
+    state: Path, environment: Environment
+) -> None:
+    derived = drill(state, environment, "false-failover", "-p", "baseline_seconds=1")["derived"]
+    assert derived["rto_seconds"] > 2.4
+    assert derived["outages"], "the clients must have noticed the blip"
+    hasty = ["-p", "baseline_seconds=1", "-p", "detect_grace_seconds=1"]
+    done = anlan(state, "drill", "run", "false-failover", environment.name, "--json", *hasty)
+    result = json.loads(done.stdout)
+    assert (done.returncode, result["verdict"]) == (1, "fail")
+    assert ["no_failure_called" in reason for reason in result["derived"]["reasons"]] == [True]
+
+
 def test_failover_loses_nothing_and_is_verified_by_an_officer_elsewhere(
     state: Path, environment: Environment, tmp_path: Path
 ) -> None:

@@ -27,6 +27,8 @@ from tests.commands import CHECKOUT, anlan, only_run, run_of
 CRASH = [sys.executable, "-m", "tests.faults.crash"]
 SHORT = {
     "failover": ["-p", "baseline_seconds=1"],
+    "failover-frozen": ["-p", "baseline_seconds=1", "-p", "fault=database-frozen"],
+    "false-failover": ["-p", "baseline_seconds=1"],
     "switchover": ["-p", "baseline_seconds=1"],
     "restore": ["-p", "observe_seconds=1"],
     "backup": ["-p", "type=incr"],
@@ -43,7 +45,7 @@ def steps_of(drill: str) -> list[dict[str, Any]]:
 MOMENTS = [
     # Between the intent and the deed, between the deed and its record, and in the middle.
     ("failover", "mark:fault:after"),
-    ("failover", "end:kill-site:before"),
+    ("failover", "end:break-primary:before"),
     ("failover", "promise:b:after"),
     ("failover", "end:promote-standby:before"),
     ("failover", "transition:rejoin:after"),
@@ -53,6 +55,10 @@ MOMENTS = [
     ("failover", "promise:a:after"),
     ("failover", "in:restore-topology:2.5"),
     ("failover", "mark:ended:after"),
+    ("failover-frozen", "end:break-primary:before"),
+    ("failover-frozen", "in:detect-failure:2.0"),
+    ("failover-frozen", "end:power-off-primary:before"),
+    ("false-failover", "in:blip-primary:1.0"),
     ("switchover", "mark:fault:after"),
     ("switchover", "in:drain-primary:0.3"),
     ("switchover", "end:drain-primary:before"),
@@ -86,7 +92,8 @@ def die_at(state: Path, moment: str, *arguments: str) -> None:
 def test_a_killed_run_is_resumed_and_loses_nothing(
     environment: Environment, state: Path, drill: str, moment: str
 ) -> None:
-    die_at(state, moment, "run", drill, environment.name, *SHORT[drill])
+    name = drill.removesuffix("-frozen")
+    die_at(state, moment, "run", name, environment.name, *SHORT[drill])
     run = only_run(state)
     assert LeaseFile(environment.lease_file).current().run_id == run
 
@@ -136,7 +143,7 @@ def resumed(environment: Environment, state: Path, run: str) -> dict[str, Any]:
     if derived["ledger"]:
         assert derived["ledger"]["acknowledged"] == derived["ledger"]["recovered"] > 0
         assert derived["ledger"]["lost_keys"] == []
-    if result["run_id"].startswith(("failover", "switchover")):
+    if not result["run_id"].startswith(("backup", "restore")):
         checks = {check["name"]: check["ok"] for check in derived["checks"]}
         assert checks["never_two_primaries"] is True
         assert derived["rto_seconds"] > 0
@@ -216,5 +223,5 @@ def test_an_interrupt_ends_the_run_with_its_undo(environment: Environment, state
     result = json.loads(output)
     assert (process.returncode, result["verdict"]) == (5, "inconclusive")
     done = {step["id"]: step["status"] for step in result["derived"]["steps"]}
-    assert (done["observe-baseline"], done["kill-site"]) == ("done", "not_run")
+    assert (done["observe-baseline"], done["break-primary"]) == ("done", "not_run")
     assert_as_it_began(environment, state)

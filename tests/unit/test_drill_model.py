@@ -52,7 +52,11 @@ def test_the_plan_has_every_choice_made() -> None:
     by_id = {step["id"]: step for step in made["steps"]}
     assert by_id["observe-baseline"]["with"] == {"seconds": 10.0}
     assert by_id["observe-baseline"]["needs"] == ["start-primary-watch"]
-    assert by_id["detect-failure"]["with"] == {"interval_seconds": 0.1, "misses": 3}
+    assert by_id["detect-failure"]["with"] == {
+        "interval_seconds": 0.1,
+        "misses": 3,
+        "grace_seconds": 3.5,
+    }
     assert made["targets"]["rto_seconds"] == 30
     assert "parameter" not in json.dumps(made["steps"])
 

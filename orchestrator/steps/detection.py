@@ -1,0 +1,32 @@
+"""When a primary counts as failed. Pure: a rule over what questions from the network came to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orchestrator.drivers.postgresql import Reach
+
+
+@dataclass
+class Detector:
+    """Refused, several times in a row: its machine says that nobody listens, that is certain.
+
+    Silence is not: a frozen process or a cut line may be back in a moment, so it counts only when
+    nothing was answered for `grace_seconds`. One answer, and both begin anew.
+    """
+
+    misses: int
+    grace_seconds: float
+    refused: int = 0
+    unanswered_since: float | None = None
+
+    def failed(self, seconds: float, reach: Reach) -> bool:
+        """Take what a question at a time (monotonic seconds) came to; whether it has failed."""
+        if reach is Reach.ANSWERS:
+            self.refused, self.unanswered_since = 0, None
+            return False
+        self.refused = self.refused + 1 if reach is Reach.REFUSED else 0
+        if self.unanswered_since is None:
+            self.unanswered_since = seconds
+        silent = seconds - self.unanswered_since
+        return self.refused >= self.misses or silent >= self.grace_seconds

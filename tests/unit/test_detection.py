@@ -1,0 +1,57 @@
+"""When a primary counts as failed: refused is certain, silence only after a while."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.drivers.postgresql import Reach
+from orchestrator.steps.detection import Detector
+
+A, R, S = Reach.ANSWERS, Reach.REFUSED, Reach.SILENT
+
+
+def failed_at(reaches: list[Reach], *, every: float = 1.0) -> float | None:
+    """The second at which the rule (3 refused, or 3.5 s of silence) says failed."""
+    detector = Detector(misses=3, grace_seconds=3.5)
+    for number, reach in enumerate(reaches):
+        if detector.failed(number * every, reach):
+            return number * every
+    return None
+
+
+@pytest.mark.parametrize(
+    ("reaches", "at"),
+    [
+        ([A, A, A, A, A, A], None),
+        ([A, R, R, R], 3),
+        ([R, R, A, R, R, A], None),
+        ([S, S, S, S, S], 4),
+        ([S, S, S, S, A, S, S, S, S], None),
+        # A server that stops while it is silent is refused next.
+        ([A, S, R, R, R], 4),
+        ([R, R, S, R, R], 4),
+        ([A, R, S, R, S, R, A], 5),
+    ],
+)
+def test_the_rule(reaches: list[Reach], at: float | None) -> None:
+    assert failed_at(reaches) == at
+
+
+@given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 2), st.integers(1, 10))))
+def test_a_blip_shorter_than_the_grace_is_never_a_failure(
+    blips: list[tuple[int, int, int]],
+) -> None:
+    """Questions every 0.15 s: silent for at most 3 s, refused at most twice, then answered."""
+    reaches: list[Reach] = []
+    for silent, refused, answered in blips:
+        reaches += [S] * silent + [R] * refused + [A] * answered
+    assert failed_at(reaches, every=0.15) is None
+
+
+@given(st.lists(st.sampled_from([S, R]), min_size=25))
+def test_a_primary_that_never_answers_fails_within_the_grace(reaches: list[Reach]) -> None:
+    at = failed_at(reaches, every=0.15)
+    assert at is not None
+    assert at <= 3.5 + 0.15 + 1e-9
