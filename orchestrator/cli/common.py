@@ -98,16 +98,6 @@ def find_environment(name: str) -> Environment:
     return load_environment(descriptor_path(name))
 
 
-def data_folder(name: str) -> Path:
-    """Return the folder `drills` or `policies`: of the checkout, or packaged."""
-    beside = Path(__file__).resolve().parents[2] / name
-    packaged = Path(__file__).resolve().parents[1] / "_data" / name
-    for folder in (beside, packaged):
-        if folder.is_dir():
-            return folder
-    raise InputError(f"there is no folder {name}", "name one by its option", file=str(beside))
-
-
 def read_folder(folder: Path) -> dict[str, bytes]:
     """Return relative path → content of the YAML files below a folder. Raises InputError."""
     if not folder.is_dir():

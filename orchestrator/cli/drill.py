@@ -16,6 +16,7 @@ import click
 
 from orchestrator.cli import common
 from orchestrator.model.errors import InfrastructureError, InputError, Refused
+from orchestrator.model.folders import data_folder
 
 if TYPE_CHECKING:
     from orchestrator.engine.runs import Run
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def _complete_drill(_ctx: click.Context, _param: click.Parameter, text: str) -> list[str]:
-    return [p.stem for p in sorted(common.data_folder("drills").glob(f"{text}*.yaml"))]
+    return [p.stem for p in sorted(data_folder("drills").glob(f"{text}*.yaml"))]
 
 
 PLANNING = "planning"
@@ -371,7 +372,7 @@ def make_plan(
         if not equals:
             raise InputError(f"{parameter!r} is not NAME=VALUE", "write -p target=random")
         given[key] = value
-    policies = common.read_folder(policy_folder or common.data_folder("policies"))
+    policies = common.read_folder(policy_folder or data_folder("policies"))
     parse_rules({key: content.decode() for key, content in policies.items()})
     now = datetime.now(UTC)
     document = plan_of(
@@ -401,7 +402,9 @@ def run_drill(
     from orchestrator.model.environment import parse_environment  # noqa: PLC0415
 
     environment = parse_environment(planned.environment.decode())
-    _require_answers(environment)
+    phases = {step.phase for step in planned.drill.steps}
+    # What only looks reports a server that is down; without the secret manager nothing is signed.
+    _require_answers(environment, ["secrets"] if phases == {"verify"} else None)
     runs.require_room(common.state_directory(), "make room, then run the drill again")
     run_id = str(planned.document["run_id"])
     # Before the directory is made: a run that is refused has not begun.
@@ -417,15 +420,15 @@ def run_drill(
     return work(made, as_json, quiet=quiet, summary=summary)
 
 
-def _require_answers(environment: Environment) -> None:
-    """Raises InfrastructureError for a server that does not answer."""
+def _require_answers(environment: Environment, names: Sequence[str] | None) -> None:
+    """Raises InfrastructureError for a server (of these names) that does not answer."""
     from orchestrator.drivers.lease import LeaseFile  # noqa: PLC0415
     from orchestrator.drivers.twin_egress import is_reached, production_endpoints  # noqa: PLC0415
 
     if LeaseFile(environment.lease_file).current().is_held:
         return  # the lease says who; its run may have taken the servers down
     for name, (address, port) in production_endpoints(environment).items():
-        if not is_reached(address, port):
+        if (names is None or name in names) and not is_reached(address, port):
             raise InfrastructureError(
                 f"{name} does not answer at {address}:{port}: no run was begun",
                 f"see `anlan env check {environment.name}`; bring it back by "
@@ -487,7 +490,7 @@ def _abort_on_interrupt(abort_run: Any, say: Any) -> Iterator[None]:
 
 
 def _folder(folder: Path | None) -> Path:
-    return folder or common.data_folder("drills")
+    return folder or data_folder("drills")
 
 
 def _load(path: Path) -> Drill:

@@ -11,7 +11,6 @@ import click
 from orchestrator.cli.common import (
     complete_environment,
     console,
-    data_folder,
     descriptor_path,
     emit,
     find_environment,
@@ -20,6 +19,7 @@ from orchestrator.cli.common import (
     verdict_text,
 )
 from orchestrator.model.errors import InfrastructureError
+from orchestrator.model.folders import data_folder
 
 _EXIT_FAIL, _EXIT_UNKNOWN = 1, 5
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.drivers.host import Machine
 from orchestrator.drivers.lease import LeaseFile
 from orchestrator.drivers.objectstore import ObjectStore
 from orchestrator.drivers.postgresql import PostgreSQL
@@ -289,3 +290,54 @@ def test_a_plan_or_dry_run_touches_nothing(state: Path, environment: Environment
     assert plan["targets"]["rto_seconds"] == environment.targets.rto_seconds
     assert sorted(path.name for path in (state / "runs").iterdir()) == before
     assert not LeaseFile(environment.lease_file).current().is_held
+
+
+def readiness(state: Path, environment: Environment, *arguments: str) -> dict[str, tuple[Any, str]]:
+    """Run the drill; returns what each check came to."""
+    done = anlan(state, "drill", "run", "readiness", environment.name, "--json", *arguments)
+    assert done.stdout, done.stderr
+    checks = json.loads(done.stdout)["derived"]["checks"]
+    return {check["name"]: (check["ok"], check["detail"]) for check in checks}
+
+
+def test_readiness_counts_on_a_real_failover_of_what_is_here_now(
+    state: Path, environment: Environment, tmp_path: Path
+) -> None:
+    never = tmp_path / "state"
+    (never / "env").mkdir(parents=True)
+    (never / "env" / environment.name).symlink_to(environment.root)
+    checks = readiness(never, environment)
+    assert {name for name, (ok, _) in checks.items() if not ok} == {"failover_proven"}
+
+    drill(state, environment, "failover", "-p", "baseline_seconds=1")
+    ready = drill(state, environment, "readiness")["derived"]
+    assert {check["name"] for check in ready["checks"]} > {
+        *("survey_complete", "standby_mode", "standby_lag", "archive_path", "room_b"),
+        *("erp_warm_a", "erp_warm_b", "login_rewinder_a", "login_replicator_b", "rewindable_a"),
+        *("failover_proven", "failover_current", "failover_recent"),
+    }
+
+    (newest,) = sorted((state / "runs").glob("failover-*/plan.json"))[-1:]
+    plan = json.loads(newest.read_text())
+    plan["drill"]["digest"], plan["environment"]["deployment_digest"] = "0" * 64, "1" * 64
+    newest.write_text(json.dumps(plan))
+    checks = readiness(state, environment, "-p", "max_age_days=0.01")
+    ok, detail = checks["failover_current"]
+    assert (ok, detail.partition(": ")[2]) == (False, "stack and roles, drill")
+
+
+def test_readiness_names_each_part_that_would_fail(state: Path, environment: Environment) -> None:
+    site = environment.sites["b"]
+    machine = Machine.of_site(environment, "b")
+    key = site.database.key_file.with_name("rewinder.key")
+    machine.program_stop(site.erp.program)
+    key.rename(key.with_suffix(".away"))
+    try:
+        limits = ["-p", "lag_bytes=0", "-p", "free_mib=1048576"]
+        checks = readiness(state, environment, *limits)
+    finally:
+        key.with_suffix(".away").rename(key)
+        machine.program_start(site.erp.program)
+    red = {name for name, (ok, _) in checks.items() if ok is False}
+    assert red >= {"b/erp_answers", "erp_warm_b", "login_rewinder_b", "room_a", "room_b"}
+    assert not red & {"erp_warm_a", "login_rewinder_a", "login_replicator_b", "archive_path"}

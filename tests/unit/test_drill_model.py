@@ -31,8 +31,8 @@ def load(name: str) -> Drill:
 def test_every_drill_of_the_repository_is_valid_and_named_like_its_file(path: Any) -> None:
     drill = load(path.stem)
     assert drill.name == path.stem
-    # What changes the world has an undo, or is undone by an earlier verb's.
-    assert any(VERBS[step.do].undo for step in drill.steps)
+    # What changes the world has an undo, or an earlier verb's; readiness changes nothing.
+    assert any(VERBS[step.do].undo for step in drill.steps) != (drill.name == "readiness")
 
 
 def test_the_plan_has_every_choice_made() -> None:

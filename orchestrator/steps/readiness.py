@@ -1,0 +1,187 @@
+"""Verbs of the readiness drill: everything that a failover would need, asked and not done."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from orchestrator.drivers.erp import Erp
+from orchestrator.drivers.postgresql import PostgreSQL
+from orchestrator.drivers.postgresql_connection import value
+from orchestrator.drivers.postgresql_standby import conninfo
+from orchestrator.model.canonical import sha256
+from orchestrator.model.errors import AnlanError, InfrastructureError
+from orchestrator.model.fact import parse_timestamp
+from orchestrator.model.folders import data_folder
+from orchestrator.steps.backup import backups_of
+from orchestrator.steps.context import Context
+from orchestrator.steps.environment import survey
+from orchestrator.steps.registry import verb
+
+_ASK_TIMEOUT_SECONDS = 10.0
+
+
+@verb()
+def survey_environment(context: Context) -> None:
+    """Every part answers and is as it starts; all of them are looked at, whatever one says."""
+    try:
+        for name, holds, detail in survey(context):
+            context.check(name, holds, detail)
+    except InfrastructureError as error:
+        context.check("survey_complete", None, f"{error.what[:300]}: the rest was not asked")
+    else:
+        context.check("survey_complete", True, "every part was asked")
+
+
+@verb()
+def check_standby(context: Context) -> None:
+    """The standby streams as the tier says, is close behind, and could be rewound afterwards."""
+    name = context.away.database.application_name
+    primary = context.servers[context.home.name]
+    try:
+        replicas = primary.replicas()
+    except InfrastructureError:
+        replicas = ()
+    found = next((one for one in replicas if one.application_name == name), None)
+    wanted = "sync" if primary.settings.synchronous else "async"
+    mode = "not there" if found is None else f"{found.state}, {found.sync_state}"
+    context.check("standby_mode", mode == f"streaming, {wanted}", f"{mode}; {wanted} is wanted")
+    limit = float(context.options["lag_bytes"])
+    lag = None if found is None else found.flush_lag_bytes
+    within = None if lag is None else lag <= limit
+    context.check("standby_lag", within, f"{lag} bytes to flush, at most {limit:g}")
+    for site, server in context.servers.items():
+        ready, detail = _rewindable(server)
+        context.check(f"rewindable_{site}", ready, detail)
+
+
+def _rewindable(server: PostgreSQL) -> tuple[bool | None, str]:
+    """Whether pg_rewind can work on the server, once it is an old primary."""
+    try:
+        with server.connect_local() as connection:
+            names = ("data_checksums", "wal_log_hints", "full_page_writes")
+            seen = {name: str(value(connection, f"SHOW {name}")) for name in names}
+    except (InfrastructureError, psycopg.Error) as error:
+        return None, f"could not be asked: {error}"
+    hints = "on" in {seen["data_checksums"], seen["wal_log_hints"]}
+    detail = ", ".join(f"{name} {setting}" for name, setting in seen.items())
+    return hints and seen["full_page_writes"] == "on", detail
+
+
+@verb()
+def check_replication_logins(context: Context) -> None:
+    """Each site can log in at the other as what a rejoin needs: replicator and rewinder."""
+    queries = {"replicator": ("replication=true", "IDENTIFY_SYSTEM"), "rewinder": ("", "SELECT 1")}
+    for site, server in context.servers.items():
+        peer = context.environment.peer(site)
+        for user, (more, query) in queries.items():
+            database = "postgres" if user == "rewinder" else None
+            text = f"{conninfo(server, peer, user, database)} {more}".strip()
+            try:
+                server.machine.run(
+                    [
+                        server.settings.bin_directory / "psql",
+                        *("--no-psqlrc", "--tuples-only", f"--dbname={text}"),
+                        f"--command={query}",
+                    ],
+                    timeout_seconds=_ASK_TIMEOUT_SECONDS,
+                    as_user=server.site.machine.service_user,
+                )
+                ok, detail = True, "logged in"
+            except InfrastructureError as error:
+                ok, detail = False, error.what[:300]
+            context.check(f"login_{user}_{site}", ok, f"at site {peer.name}: {detail}")
+
+
+@verb()
+def check_erps(context: Context) -> None:
+    """The ERP of each site answers by itself and lets a client log in: both are warm."""
+    for name, site in context.environment.sites.items():
+        erp = Erp(
+            site.erp.url,
+            site.erp.database,
+            context.environment.tls.ca_file,
+            timeout_seconds=_ASK_TIMEOUT_SECONDS,
+        )
+        try:
+            version = erp.version()
+            erp.login(context.erp_login)
+            erp.logout()
+            ok, detail = True, f"version {version}, a login and a logout"
+        except AnlanError as error:
+            ok, detail = False, error.what[:300]
+        erp.close()
+        context.check(f"erp_warm_{name}", ok, detail)
+
+
+@verb()
+def check_room(context: Context) -> None:
+    """Each site has room for what a recovery writes."""
+    limit = float(context.options["free_mib"])
+    for name, site in context.environment.sites.items():
+        free = shutil.disk_usage(site.database.data_directory).free / 2**20
+        context.check(f"room_{name}", free >= limit, f"{free:.0f} MiB free, {limit:g} wanted")
+
+
+@verb()
+def check_archive_path(context: Context) -> None:
+    """A WAL segment that is closed now reaches every repository."""
+    try:
+        backups_of(context).check()
+        ok, detail = True, "a segment was switched and archived"
+    except InfrastructureError as error:
+        ok, detail = False, error.what[:300]
+    context.check("archive_path", ok, detail)
+
+
+@verb()
+def check_last_drill(context: Context) -> None:
+    """The last real drill of this kind passed, lately, on what is here today: else it is stale."""
+    name, days = str(context.options["drill"]), float(context.options["max_age_days"])
+    last = _last_run(context.directory.parent, name, str(context.plan["environment"]["name"]))
+    if last is None:
+        context.check(f"{name}_proven", False, f"no finished drill {name} on this environment")
+        return
+    plan, result = last
+    now = {
+        "descriptor": context.environment.digest,
+        "stack and roles": context.environment.deployment_digest,
+        "drill": sha256((data_folder("drills") / f"{name}.yaml").read_bytes()),
+        "version": context.plan["tool"]["version"],
+    }
+    then = {
+        "descriptor": plan["environment"]["digest"],
+        "stack and roles": plan["environment"]["deployment_digest"],
+        "drill": plan["drill"]["digest"],
+        "version": plan["tool"]["version"],
+    }
+    context.note("last_drill", {"run": plan["run_id"], "then": then, "now": now})
+    context.check(
+        f"{name}_proven", result["verdict"] == "pass", f"{plan['run_id']}: {result['verdict']}"
+    )
+    changed = [key for key in now if now[key] != then[key]]
+    context.check(
+        f"{name}_current",
+        not changed,
+        f"changed since {plan['run_id']}: {', '.join(changed) or 'nothing'}",
+    )
+    age = (datetime.now(UTC) - parse_timestamp(result["ended_at"])).total_seconds() / 86_400
+    context.check(f"{name}_recent", age <= days, f"{age:.1f} days ago, at most {days:g}")
+
+
+def _last_run(
+    runs: Path, drill: str, environment: str
+) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
+    """Plan and result of the newest finished run of a drill on an environment, passed or not."""
+    found: list[tuple[str, Mapping[str, Any], Mapping[str, Any]]] = []
+    for path in runs.glob("[!.]*/run.json"):
+        plan = json.loads((path.parent / "plan.json").read_text())
+        if (plan["drill"]["name"], plan["environment"]["name"]) == (drill, environment):
+            found.append((plan["created_at"], plan, json.loads(path.read_text())))
+    return max(found, key=lambda one: one[0])[1:] if found else None
