@@ -29,6 +29,7 @@ def _complete_drill(_ctx: click.Context, _param: click.Parameter, text: str) -> 
 
 
 PLANNING = "planning"
+_EXIT_INTERRUPTED = 5
 
 _DRILL = click.argument("name", metavar="DRILL", shell_complete=_complete_drill)
 _ENVIRONMENT = click.argument(
@@ -281,6 +282,47 @@ def status(run_id: str, as_json: bool) -> None:
         out.print(f"  {one['status']:8} {one['title']}")
     if found.state == "interrupted":
         out.print(f"finish it: anlan drill resume {found.run_id}")
+
+
+@drill.command()
+@click.argument("run_id", required=False, metavar="[RUN]", shell_complete=common.complete_run)
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print each event as a CloudEvent, a line each."
+)
+def watch(run_id: str | None, as_json: bool) -> int:
+    """Follow a run (default: the newest) until it ends: steps, time since the fault, ledger rate.
+
+    Works from another terminal, also for a run that has ended. The exit code is the run's, or 5
+    when nobody works on it any more and it has not ended.
+
+    \b
+    Examples:
+      anlan drill watch
+      anlan drill watch failover-20261124t201500-ab12 --json | jq .data
+    """
+    from orchestrator.cli.drill_progress import Progress, print_summary  # noqa: PLC0415
+    from orchestrator.cli.drill_watch import follow  # noqa: PLC0415
+    from orchestrator.engine import runs  # noqa: PLC0415
+
+    state = common.state_directory()
+    if run_id is None:
+        known = runs.history(state)
+        if not known:
+            raise InputError(
+                "there is no run to watch", "anlan drill run DRILL ENV", file=str(state)
+            )
+        found = known[-1]
+    else:
+        found = runs.load(state, run_id)
+    with Progress(found, quiet=as_json) as progress:
+        follow(found, progress, as_json=as_json)
+    found = found.reload()
+    if found.result is None or found.state != "finished":
+        click.echo(f"nobody works on it; finish it: anlan drill resume {found.run_id}", err=True)
+        return _EXIT_INTERRUPTED
+    if not as_json:
+        print_summary(found, state)
+    return int(found.result["exit_code"])
 
 
 @drill.command()

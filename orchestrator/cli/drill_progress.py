@@ -30,6 +30,7 @@ class Progress:
         self._bad: dict[str, list[str]] = {}
         self._run = run
         self._status: Any = None
+        self._doing, self._figures = "planning", ""
 
     def __enter__(self) -> Progress:
         if not self._quiet:
@@ -90,8 +91,15 @@ class Progress:
     def _now(self) -> None:
         self._show(", ".join(text for _, text in self._began.values()))
 
-    def _show(self, text: str) -> None:
+    def live(self, figures: str) -> None:
+        """Show these figures beside what is being done; on a terminal only."""
+        self._figures = figures
+        self._show(self._doing)
+
+    def _show(self, doing: str) -> None:
+        self._doing = doing
         if self._status is not None:
+            text = " · ".join(filter(None, (self._doing, self._figures)))
             self._status.update(_escaped(text))
 
     def _line(self, text: str) -> None:

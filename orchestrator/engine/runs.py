@@ -40,6 +40,10 @@ class Run:
         """The journal of its steps."""
         return StepJournal(self.directory / JOURNAL, self.run_id)
 
+    def reload(self) -> Run:
+        """The run as it is on disk now."""
+        return _read(self.directory)
+
     @property
     def is_alive(self) -> bool:
         """Whether a process works on it now."""

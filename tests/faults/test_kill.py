@@ -225,3 +225,31 @@ def test_an_interrupt_ends_the_run_with_its_undo(environment: Environment, state
     done = {step["id"]: step["status"] for step in result["derived"]["steps"]}
     assert (done["observe-baseline"], done["break-primary"]) == ("done", "not_run")
     assert_as_it_began(environment, state)
+
+
+def test_a_run_is_watched_by_another_process_through_its_death_and_to_its_end(
+    environment: Environment, state: Path
+) -> None:
+    die_at(state, "end:write-marker:before", "run", "backup", environment.name, *SHORT["backup"])
+    run = only_run(state)
+    dead = anlan(state, "drill", "watch", "--json")
+    assert (dead.returncode, f"anlan drill resume {run}" in dead.stderr) == (5, True)
+    with subprocess.Popen(
+        [sys.executable, "-m", "orchestrator", "drill", "resume", run, "--json"],
+        env={**os.environ, "ANLAN_STATE_DIR": str(state)},
+        cwd=CHECKOUT,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        while sum(entry["kind"] == "header" for entry in run_of(state)) < 2:
+            assert process.poll() is None
+        watched = anlan(state, "drill", "watch", run, "--json")
+        process.communicate(timeout=120)
+    assert watched.returncode == process.returncode
+    events = [json.loads(line) for line in watched.stdout.splitlines()]
+    assert [event["data"] for event in events] == run_of(state)
+    assert [event["id"] for event in events] == [f"{run}/{n}" for n in range(len(events))]
+    assert events[0]["time"] < events[-1]["time"]
+    shown = anlan(state, "drill", "watch", run)
+    assert "attempt 2" in shown.stderr
+    assert_as_it_began(environment, state)
