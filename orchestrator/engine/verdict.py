@@ -177,7 +177,8 @@ def _measure(
         first_write = availability.first_ok_after(clients, after)
     served = first_write if after is not None else steps.mark("twin_served")
     phases = _phases(steps, fault, first_write) if served is not None else []
-    rpo = _rpo(written, raw.get("recovered"), after or fault, steps.mark("target"))
+    target = (steps.mark("target"), steps.mark("target_end") or steps.mark("target"))
+    rpo = _rpo(written, raw.get("recovered"), after or fault, *target)
     outages = (
         [
             {
@@ -229,9 +230,16 @@ def _phases(steps: _Steps, fault: int | None, first_write: int | None) -> list[d
 
 
 def _rpo(
-    written: Journal | None, recovered: Any, fault: int | None, target: int | None
+    written: Journal | None,
+    recovered: Any,
+    fault: int | None,
+    target: int | None,
+    target_end: int | None,
 ) -> dict[str, Any]:
-    """Lost writes by key; for a point in time before the ledger, lost business records."""
+    """Lost writes by key; for a point in time before the ledger, lost business records.
+
+    What was acknowledged up to `target` must be there, what was sent after `target_end` must not.
+    """
     nothing: dict[str, Any] = {
         "rpo_seconds": None,
         "rpo_transactions": None,
@@ -241,8 +249,8 @@ def _rpo(
     if written is None or not isinstance(recovered, dict):
         return nothing
     keys, checks = recovered["keys"], []
-    if target is not None:
-        later = ledger.sent_after(written, target)
+    if target_end is not None:
+        later = ledger.sent_after(written, target_end)
         there = later & set(keys)
         detail = f"{len(there)} of {len(later)} keys sent after the target are in the twin"
         ok = not there if later else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -53,32 +53,68 @@ def choose_target(context: Context) -> None:
         there = [one for one in backups_of(context).backups() if one.repository == number]
         if not there:
             raise StepFailed(f"repository {number} holds no backup: run the drill `backup` first")
-        moment, backup = _choose(context, there)
+        entry = _ledger_entry(context) if context.options["target"] == "ledger" else None
+        moment, backup = _choose(context, there, entry)
         primary = context.primary
         target = {
             "repository": number,
             "backup": backup.label,
             "backup_stopped": backup.stopped.isoformat(),
-            "time": f"{moment:%Y-%m-%d %H:%M:%S.%f}+00",
+            "type": "xid" if entry else "time",
+            "value": entry.xid if entry else f"{moment:%Y-%m-%d %H:%M:%S.%f}+00",
+            "entry": asdict(entry) if entry else None,
             "utc": moment.isoformat(),
             "wal": _segment_now(context),
         }
         context.note("target", target)
         primary.switch_wal()
     chosen = context.noted("target") or {}
+    if chosen["entry"]:
+        # What was acknowledged before it was sent came before it, what was sent after its
+        # acknowledgement came after it; in between the order of commits is not known.
+        context.mark("target", int(chosen["entry"]["sent_ns"]))
+        context.mark("target_end", int(chosen["entry"]["acknowledged_ns"]))
     ledger.ledger(context.probe_directory("ledger")).stop()
     await_archived(context, int(chosen["repository"]), str(chosen["wal"]))
     detail = f"{chosen['utc']} from backup {chosen['backup']} of repository {chosen['repository']}"
     context.check("target_chosen", True, detail)
 
 
-def _choose(context: Context, there: list[Backup]) -> tuple[datetime, Backup]:
+@dataclass(frozen=True)
+class _Entry:
+    """One entry of the ledger: its transaction, and when it was sent and acknowledged (UTC too)."""
+
+    key: str
+    xid: str
+    sent_ns: int
+    acknowledged_ns: int
+    acknowledged_at: str
+
+
+def _ledger_entry(context: Context) -> _Entry:
+    """Any acknowledged entry of this run's ledger."""
+    journal = read_journal(context.probe_directory("ledger"))
+    sent = {e["key"]: int(e["t"]) for e in journal.entries if e["kind"] == "sent"}
+    ends = {e["key"]: int(e["t"]) for e in journal.entries if e["kind"] == "acknowledged"}
+    key = random.SystemRandom().choice(sorted(ends))
+    with context.primary.connect_local(context.home.database.name) as connection:
+        row = connection.execute(
+            "SELECT xmin::text FROM anlan.ledger WHERE run = %s AND key = %s", (context.run_id, key)
+        ).fetchone()
+    if row is None:
+        raise StepFailed(f"the acknowledged key {key} is not in the ledger's table")
+    return _Entry(key, str(row[0]), sent[key], ends[key], journal.utc(ends[key]).isoformat())
+
+
+def _choose(context: Context, there: list[Backup], entry: _Entry | None) -> tuple[datetime, Backup]:
     """The moment, and the newest backup that ended before it."""
     text = str(context.options["target"])
     # The ledger goes on after the target, so that what came later must be absent.
     now = datetime.now(UTC)
     time.sleep(0.5)
-    if text == "latest":
+    if entry is not None:
+        moment = datetime.fromisoformat(entry.acknowledged_at)
+    elif text == "latest":
         moment = now
     elif text == "random":
         first = there[0].stopped + timedelta(seconds=1)
@@ -90,7 +126,7 @@ def _choose(context: Context, there: list[Backup]) -> tuple[datetime, Backup]:
         except ValueError as error:
             raise InputError(
                 f"{text!r} is no target: {error}",
-                "latest, random, or a time like 2026-11-24T20:15:00+00:00",
+                "latest, random, ledger, or a time like 2026-11-24T20:15:00+00:00",
             ) from error
     before = [one for one in there if one.stopped < moment]
     if not before:
@@ -120,8 +156,8 @@ def restore_twin(context: Context) -> None:
     target = context.noted("target") or {}
     database = _database(context)
     fetched = database.restore(
-        type_="time",
-        target=str(target["time"]),
+        type_=str(target["type"]),
+        target=str(target["value"]),
         backup_label=str(target["backup"]),
         timeout_seconds=context.seconds_left,
     )
@@ -162,6 +198,9 @@ def reconcile_twin(context: Context) -> None:
     target = parse_timestamp(str((context.noted("target") or {})["utc"]))
     offset_ns = int((target - journal.utc(int(journal.header["t"]))).total_seconds() * 1e9)
     context.mark("target", int(journal.header["t"]) + offset_ns)
+    if entry := (context.noted("target") or {})["entry"]:
+        detail = f"key {entry['key']}, the last transaction to be replayed"
+        context.check("target_entry_recovered", entry["key"] in keys, detail)
     keep_recovered(context, keys, f"twin {context.run_id}", rows)
 
 

@@ -59,7 +59,9 @@ def test_backup_is_verified_encrypted_and_locked(backup: dict[str, Any]) -> None
 
 
 @pytest.mark.usefixtures("backup")
-@pytest.mark.parametrize(("target", "repository"), [("latest", "2"), ("random", "1")])
+@pytest.mark.parametrize(
+    ("target", "repository"), [("latest", "2"), ("random", "1"), ("ledger", "1")]
+)
 def test_restore_is_measured_and_leaves_nothing(
     state: Path, environment: Environment, target: str, repository: str
 ) -> None:
@@ -74,8 +76,9 @@ def test_restore_is_measured_and_leaves_nothing(
     names = {check["name"] for check in derived["checks"]}
     expected = {"amcheck", "data_checksums", "twin_isolated", "twin_erp_serves", "no_residue"}
     assert expected | {"nothing_after_target", "business_records"} <= names
-    if target == "latest":
+    if target != "random":
         assert derived["ledger"]["acknowledged"] > 0
+    assert ("target_entry_recovered" in names) == (target == "ledger")
 
 
 def test_switchover_drains_moves_and_comes_back_without_loss(

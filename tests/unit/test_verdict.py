@@ -221,6 +221,20 @@ def test_a_key_that_was_sent_after_the_target_must_not_be_in_the_twin() -> None:
     assert any("nothing_after_target" in reason for reason in derived["reasons"])
 
 
+def test_between_sending_and_acknowledgement_of_the_target_the_order_is_not_known() -> None:
+    raw = restored(["k1"])
+    raw["steps"].append({"kind": "mark", "name": "target_end", "t": 12 * S})
+    raw["ledger"] += [
+        {"t": int(10.5 * S), "kind": "sent", "key": "k9"},
+        {"t": 11 * S, "kind": "acknowledged", "key": "k9"},
+    ]
+    for there in (["k1"], ["k1", "k9"]):
+        raw["recovered"]["keys"] = there
+        derived = derive(plan(), raw)
+        assert derived["rpo_transactions"] == 0
+        assert not any("nothing_after_target" in reason for reason in derived["reasons"])
+
+
 def test_without_a_key_sent_after_the_target_nothing_is_known_of_it() -> None:
     raw = restored(["k1"])
     raw["ledger"] = [entry for entry in raw["ledger"] if entry["t"] <= 10 * S]
