@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +58,8 @@ def amcheck(
             f"--database={database}",
             "--install-missing",
             "--heapallindexed",
-            "--jobs=2",
+            # One processor is left to whoever uses the database meanwhile.
+            f"--jobs={max(1, (os.cpu_count() or 1) - 1)}",
         ],
         timeout_seconds=_TIMEOUT_SECONDS,
         as_user=service_user,
