@@ -21,6 +21,7 @@ from pulumi import automation
 
 from orchestrator.drivers.files import write_atomically
 from orchestrator.drivers.lease import LeaseFile
+from orchestrator.drivers.supervisor import Supervisor
 from orchestrator.model.errors import InfrastructureError, InputError, Refused
 from stacks import locks, places
 from stacks.components.config import parse_config
@@ -69,24 +70,41 @@ def up(
     """Provision the environment `name`, or bring it to its configuration.
 
     `settings` are configuration keys with values (`addresses.a` names a part of a key); they are
-    kept for the next time. `refresh` looks for drift first; `preview` changes nothing. Raises
-    InputError naming the key, Refused while another pulumi works or (for `settings`) while a drill
-    holds the environment, InfrastructureError.
+    kept for the next time. `refresh` looks for drift first, which is also done when a machine is
+    down, as after a reboot; `preview` changes nothing. Raises InputError naming the key, Refused
+    while another pulumi works or (for `settings`, or with a machine down and no `refresh`) while a
+    drill holds the environment, InfrastructureError.
     """
     stack = _Stack(name)
     stack.check(settings)
-    lease = LeaseFile(places.environment_link(stack.state, name) / "lease.json").current()
+    root = places.environment_link(stack.state, name)
+    lease = LeaseFile(root / "lease.json").current()
     if lease.is_held and settings and not preview:
         raise Refused(
             f"run {lease.run_id} holds the environment {name}: its configuration stays",
             f"end the run first (`anlan drill resume {lease.run_id}`), then change it",
         )
+    if (down := _machines_down(root)) and not refresh:
+        if lease.is_held and not preview:
+            raise Refused(
+                f"machine {', '.join(down)} is down, and run {lease.run_id} holds {name}",
+                f"`anlan drill resume {lease.run_id}`; after a reboot first `--refresh`",
+            )
+        refresh = True
     stack.free()
     with stack.new_unless_kept(preview=preview):
         stack.configure(settings)
         stack.forget_interrupted()
         verb = "preview" if preview else "up"
         return stack.run(verb, report, refresh=refresh)
+
+
+def _machines_down(root: Path) -> list[str]:
+    """The machines of an environment whose supervisord does not answer."""
+    machines = [path.parents[1] for path in root.glob("*/etc/supervisord.conf")]
+    return sorted(
+        path.name for path in machines if not Supervisor(path / "run/supervisor.sock").answers()
+    )
 
 
 def down(name: str, report: Report, *, preview: bool = False, force: bool = False) -> Outcome:

@@ -123,6 +123,8 @@ class FrontDoorSettings:
     state_file: Path
     backend: str
     servers: dict[str, str]
+    program: str
+    machine: MachineSettings
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from orchestrator.drivers.files import write_atomically
+from orchestrator.drivers.host import Machine
+from orchestrator.drivers.lease import LeaseFile
 from orchestrator.drivers.postgresql import Reach, Role
 from orchestrator.drivers.postgresql_connection import connect_read_write
-from orchestrator.model.errors import InputError
+from orchestrator.model.errors import InfrastructureError, InputError
 from orchestrator.model.fact import timestamp
 from orchestrator.probes import availability, ledger
 from orchestrator.probes.invariants import check_invariants
@@ -90,9 +92,49 @@ def blip_primary(context: Context) -> None:
     server.machine.freeze_program(server.settings.program, context.token, seconds)
     # Until it has answered for a while: the rule looks back.
     until = time.monotonic() + seconds + detector.grace_seconds
+    last_ns = _call_no_failure(context, lambda: time.monotonic() >= until)
+    context.require("blip_seen", last_ns is not None, f"the database was frozen for {seconds:g} s")
+    context.mark("fault_done", last_ns)
+
+
+def _restart_front_door(context: Context) -> None:
+    door = context.environment.front_door
+    Machine(door.machine, LeaseFile(context.environment.lease_file)).program_start(door.program)
+
+
+@verb(undo=_restart_front_door)
+def kill_front_door(context: Context) -> None:
+    """Kill the front door; its machine brings it back, and nobody calls that a database failure."""
+    door = context.environment.front_door
+    if context.marked("fault_done") is None:
+        context.mark("fault")
+        machine = Machine(door.machine, LeaseFile(context.environment.lease_file))
+        kill = machine.kill_program(door.program, context.token)
+        context.mark("fault_done", kill.ended_ns)
+        context.check("front_door_killed", kill.processes > 0, f"{kill.processes} processes")
+    began = time.monotonic()
+    _call_no_failure(context, lambda: _is_open(context) or time.monotonic() > context.deadline)
+    detail = f"after {time.monotonic() - began:.2f} s, by its machine's supervisord"
+    context.require("front_door_back", _is_open(context), detail)
+
+
+def _is_open(context: Context) -> bool:
+    try:
+        return context.front_door.active() == context.home.name
+    except InfrastructureError:
+        return False
+
+
+def _call_no_failure(context: Context, over: Callable[[], bool]) -> int | None:
+    """Apply the rule of detection until it is `over`: it must not say that the primary failed.
+
+    Returns when the last question stayed unanswered (monotonic ns); None when none did.
+    """
+    server, detector = context.servers[context.home.name], _detector(context)
     asked = silent = 0
-    failed = False
-    while (now := time.monotonic()) < until:
+    failed, last_ns = False, None
+    while not asked or not over():
+        now = time.monotonic()
         reach = server.reach(_ASK_SECONDS)
         failed = detector.failed(now, reach) or failed
         asked += 1
@@ -100,10 +142,9 @@ def blip_primary(context: Context) -> None:
             silent += 1
             last_ns = time.monotonic_ns()
         time.sleep(float(context.options["interval_seconds"]))
-    detail = f"{silent} of {asked} questions were not answered"
-    context.require("blip_seen", silent > 0, detail)
-    context.check("no_failure_called", not failed, f"{detail}, grace {detector.grace_seconds:g} s")
-    context.mark("fault_done", last_ns)
+    detail = f"{silent} of {asked} questions were not answered, grace {detector.grace_seconds:g} s"
+    context.check("no_failure_called", not failed, detail)
+    return last_ns
 
 
 def _detector(context: Context) -> Detector:

@@ -75,6 +75,8 @@ def describe(layout: Layout, digest: str) -> dict[str, Any]:
             "state_file": common.path("data/haproxy.state"),
             "backend": "erp",
             "servers": {name: name for name in _START},
+            "program": "frontdoor",
+            "machine": _machine(common),
         },
         "trust": {"evidence_public_key": str(root / "trust" / "evidence.pub")},
         "lease_file": str(root / "lease.json"),

@@ -124,6 +124,17 @@ def test_a_blip_is_no_failure_unless_the_grace_is_too_short(
     assert ["no_failure_called" in reason for reason in result["derived"]["reasons"]] == [True]
 
 
+def test_a_dead_front_door_comes_back_and_nobody_fails_over(
+    state: Path, environment: Environment
+) -> None:
+    derived = drill(state, environment, "front-door-killed", "-p", "baseline_seconds=1")["derived"]
+    assert 0 < derived["rto_seconds"] <= environment.targets.rto_seconds
+    assert derived["outages"], "the clients must have seen it die"
+    checks = {check["name"]: check["ok"] for check in derived["checks"]}
+    wanted = ("front_door_killed", "front_door_back", "no_failure_called", "never_two_primaries")
+    assert [checks[name] for name in wanted] == [True] * 4
+
+
 def test_failover_loses_nothing_and_is_verified_by_an_officer_elsewhere(
     state: Path, environment: Environment, tmp_path: Path
 ) -> None:

@@ -95,6 +95,25 @@ def test_drift_is_found_and_repaired(place: Place, environment: Environment) -> 
     assert common.program_status("frontdoor").is_up
 
 
+def test_up_brings_back_a_machine_that_is_down_unless_a_drill_holds_it(
+    place: Place, environment: Environment
+) -> None:
+    machine, lease = Machine.of_site(environment, "b"), LeaseFile(environment.lease_file)
+    token = lease.acquire("test-up")
+    try:
+        machine.kill(token)
+        refused = anlan(place.state, "up", place.name)
+    finally:
+        lease.release("test-up")
+    assert refused.returncode == 3, refused.stdout + refused.stderr
+    assert "machine b is down, and run test-up holds" in refused.stderr
+
+    counts = changed(anlan(place.state, "up", place.name, "--json"))
+    assert counts["update"] > 0
+    checked = anlan(place.state, "env", "check", place.name)
+    assert checked.returncode == 0, checked.stdout
+
+
 @pytest.fixture
 def refreshing(place: Place) -> Iterator[locks.Lock]:
     """A refresh in its midst: the lock that its pulumi holds."""
