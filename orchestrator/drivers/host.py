@@ -98,13 +98,18 @@ class Machine:
             time.sleep(0.002)
         return Kill(processes=len(killed), began_ns=began, ended_ns=time.monotonic_ns())
 
-    def kill_program(self, name: str, token: int) -> Kill:
+    def kill_program(self, name: str, token: int, *, for_good: bool = False) -> Kill:
         """SIGKILL a program and all its processes until none is left; the machine lives on.
 
+        With `for_good` its supervisord does not start it again, until `program_start`.
         Raises Refused for a stale fencing token, InfrastructureError if one survives 10 s.
         """
         self._lease.check(token)
         began = time.monotonic_ns()
+        if for_good:
+            # Frozen, it cannot end in good order when its supervisord asks it to.
+            self.freeze_program(name, token)
+            self.supervisor.order_stop(name)
         # Its children are nobody's when it is dead, so they are looked up before.
         processes = self.program_processes(name)
         end(processes, timeout_seconds=_KILL_TIMEOUT_SECONDS)
@@ -113,7 +118,10 @@ class Machine:
                 f"processes {left} of {name} in {self.directory} survive SIGKILL",
                 "look at them (`ps -o stat,wchan`): one in state D waits for its disk",
             )
-        return Kill(processes=len(processes), began_ns=began, ended_ns=time.monotonic_ns())
+        ended = time.monotonic_ns()
+        if for_good:
+            self.program_stop(name)
+        return Kill(processes=len(processes), began_ns=began, ended_ns=ended)
 
     def freeze_program(self, name: str, token: int, seconds: float | None = None) -> Kill:
         """SIGSTOP a program and all its processes: it holds its port and does nothing.

@@ -116,6 +116,28 @@ class PgBackRest:
                 return str(archive["min"] or ""), str(archive["max"] or "")
         return "", ""
 
+    def store_keys(self, repository: int) -> dict[str, str]:
+        """The keys of a repository's object store, from the tool's own file (0600).
+
+        They are there also while the secret manager is not. Raises InfrastructureError.
+        """
+        names = {f"repo{repository}-s3-key": "access_key"}
+        names |= {f"repo{repository}-s3-key-secret": "secret_key"}
+        try:
+            lines = self._config_file.read_text().splitlines()
+        except OSError as error:
+            raise InfrastructureError(
+                f"cannot read {self._config_file}: {error.strerror}", "run as root, or as its owner"
+            ) from error
+        pairs = (line.partition("=") for line in lines)
+        found = {names[key]: value for key, _, value in pairs if key in names}
+        if len(found) != len(names):
+            raise InfrastructureError(
+                f"{self._config_file} holds no keys of repository {repository}",
+                "apply the role `pgbackrest`",
+            )
+        return found
+
     def check(self) -> None:
         """Prove that a WAL segment reaches every repository (switches one; on the primary)."""
         self._run("check", timeout=150.0)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import methodcaller
+from pathlib import Path
 from typing import Any
 
 import hvac
@@ -20,6 +22,9 @@ from orchestrator.model.environment import Environment
 from orchestrator.model.errors import InfrastructureError
 
 _TIMEOUT_SECONDS = 10
+# What the role `secrets` makes.
+_APPROLES = ("provisioner", "orchestrator")
+_PKI_ROLE = "service"
 
 
 @dataclass(frozen=True)
@@ -33,14 +38,15 @@ class SecretsHealth:
 
 
 class Secrets:
-    """The secret manager of an environment, as the AppRole `orchestrator`.
+    """The secret manager of an environment, as the AppRole `orchestrator` or another's file.
 
     Nothing is read until a verb asks. A refused token is replaced by a fresh login once. Verbs
     raise InfrastructureError: it is down, sealed, or the policy says no.
     """
 
-    def __init__(self, environment: Environment) -> None:
+    def __init__(self, environment: Environment, credentials_file: Path | None = None) -> None:
         self.settings = environment.secrets
+        self._credentials_file = credentials_file or environment.secrets.credentials_file
         self._ca_file = str(environment.tls.ca_file)
         self._login: Any = None  # the client that holds a token
 
@@ -72,7 +78,7 @@ class Secrets:
     def health(self) -> SecretsHealth:
         """Whether the server is initialised and unsealed; needs no login."""
         try:
-            answer = self._client().sys.read_health_status(method="GET")
+            answer = self.connect().sys.read_health_status(method="GET")
             data = answer.json() if isinstance(answer, requests.Response) else answer
         except (VaultError, requests.RequestException, OSError) as error:
             raise self._down("ask for its health", error) from error
@@ -108,6 +114,76 @@ class Secrets:
         )
         return tuple(answer["data"]["keys"])
 
+    def snapshot(self) -> bytes:
+        """The whole storage (raft), sealed: opened by the unseal keys alone."""
+        answer = self.ask("take a snapshot", lambda client: client.sys.take_raft_snapshot())
+        return bytes(answer.content)
+
+    def issue(
+        self, common_name: str, addresses: Sequence[str], *, ttl_seconds: int
+    ) -> tuple[bytes, bytes]:
+        """A new certificate for IP addresses, and its key (PEM); needs the provisioner's login."""
+        names = ",".join(addresses)
+        answer = self.ask(
+            f"issue a certificate for {common_name}",
+            lambda client: client.secrets.pki.generate_certificate(
+                name=_PKI_ROLE,
+                common_name=common_name,
+                mount_point=self.settings.pki_mount,
+                extra_params={
+                    "alt_names": names,
+                    "ip_sans": names,
+                    "ttl": f"{ttl_seconds}s",
+                    "exclude_cn_from_sans": True,
+                    "private_key_format": "pkcs8",
+                },
+            ),
+        )
+        data = answer["data"]
+        return f"{data['certificate']}\n".encode(), f"{data['private_key']}\n".encode()
+
+    def rotate_database_login(self, role: str) -> None:
+        """Make a new password for a static role of the database engine; the provisioner may."""
+        self.ask(
+            f"rotate the database login {role}",
+            lambda client: client.secrets.database.rotate_static_role_credentials(
+                name=role, mount_point=self.settings.database_mount
+            ),
+        )
+
+    def everything(self) -> Iterator[tuple[str, Any]]:
+        """Every KV entry and every setting by its path; the provisioner may read them."""
+        settings = self.settings
+        for path in self._kv_paths(""):
+            yield f"{settings.kv_mount}/{path}", dict(self.kv(path))
+        for path in (
+            "sys/audit",
+            "sys/auth",
+            "sys/mounts",
+            *(f"sys/policies/acl/{name}" for name in _APPROLES),
+            *(f"auth/approle/role/{name}" for name in _APPROLES),
+            *(f"auth/approle/role/{name}/role-id" for name in _APPROLES),
+            f"{settings.pki_mount}/cert/ca",
+            f"{settings.pki_mount}/roles/{_PKI_ROLE}",
+            f"{settings.transit_mount}/keys/{settings.evidence_key}",
+        ):
+            answer = self.ask(f"read {path}", methodcaller("read", path))
+            yield path, None if answer is None else answer["data"]
+
+    def _kv_paths(self, folder: str) -> Iterator[str]:
+        answer = self.ask(
+            f"list {self.settings.kv_mount}/{folder}",
+            lambda client: client.secrets.kv.v2.list_secrets(
+                path=folder, mount_point=self.settings.kv_mount
+            ),
+        )
+        for name in answer["data"]["keys"]:
+            path = f"{folder}{name}"
+            if name.endswith("/"):
+                yield from self._kv_paths(path)
+            else:
+                yield path
+
     def ask(self, what: str, verb: Callable[[Any], Any]) -> Any:
         """Call `verb` with a logged-in client; log in afresh once if the token is refused."""
         fresh = self._login is None
@@ -122,7 +198,8 @@ class Secrets:
         except Forbidden as error:
             raise InfrastructureError(
                 f"the secret manager refuses to {what}: {error}",
-                "the policy of AppRole `orchestrator` lacks it: apply the role `secrets`",
+                f"the policy of AppRole `{self._credentials_file.stem}` lacks it: apply the role "
+                "`secrets`",
             ) from error
         except InvalidPath as error:
             raise InfrastructureError(
@@ -134,7 +211,7 @@ class Secrets:
 
     def _logged_in(self) -> Any:
         if self._login is None:
-            file = self.settings.credentials_file
+            file = self._credentials_file
             try:
                 credentials = json.loads(file.read_text())
                 role_id, secret_id = credentials["role_id"], credentials["secret_id"]
@@ -142,18 +219,19 @@ class Secrets:
                 raise InfrastructureError(
                     f"no AppRole login in {file}: {error}", "apply the role `secrets`"
                 ) from error
-            client = self._client()
+            client = self.connect()
             client.auth.approle.login(role_id=role_id, secret_id=secret_id)
             self._login = client
         return self._login
 
-    def _client(self) -> Any:
+    def connect(self, token: str = "") -> Any:
+        """A client (hvac) with this token, or none: for what is asked before there is a login."""
         session = requests.Session()
         session.trust_env = False
         session.verify = self._ca_file
         return hvac.Client(
             url=self.settings.url,
-            token="",
+            token=token,
             verify=self._ca_file,
             timeout=_TIMEOUT_SECONDS,
             session=session,

@@ -99,14 +99,18 @@ class Supervisor:
             time.sleep(_POLL_SECONDS)
         return status
 
-    def stop(self, name: str, *, timeout_seconds: float = 60.0) -> ProgramStatus:
-        """Stop a program and wait for its end."""
+    def order_stop(self, name: str) -> None:
+        """Ask a program to stop; however it ends then, it is not started again."""
         if self.status(name).is_up:
             try:
                 self._call("stopProcess", name, False)
             except _ProgramFault as fault:
                 if "NOT_RUNNING" not in fault.what:
                     raise
+
+    def stop(self, name: str, *, timeout_seconds: float = 60.0) -> ProgramStatus:
+        """Stop a program and wait for its end."""
+        self.order_stop(name)
         deadline = time.monotonic() + timeout_seconds
         while (status := self.status(name)).state not in DOWN:
             if time.monotonic() > deadline:

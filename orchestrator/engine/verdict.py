@@ -30,6 +30,11 @@ _PHASES = {
     "restored": "fetch",
     "twin_open": "recover",
     "twin_served": "application",
+    "secrets_lost": "lose",
+    "snapshot_fetched": "fetch",
+    "secrets_restored": "recover",
+    "secrets_unsealed": "unseal",
+    "secrets_served": "application",
 }
 _PREPARING = {"prepare", "baseline"}
 
@@ -176,6 +181,8 @@ def _measure(
     if clients and after is not None:
         first_write = availability.first_ok_after(clients, after)
     served = first_write if after is not None else steps.mark("twin_served")
+    if served is None and after is None:
+        served = steps.mark("secrets_served")
     phases = _phases(steps, fault, first_write) if served is not None else []
     target = (steps.mark("target"), steps.mark("target_end") or steps.mark("target"))
     rpo = _rpo(written, raw.get("recovered"), after or fault, *target)
@@ -192,6 +199,8 @@ def _measure(
         else []
     )
     checks = _primary_checks(watch, doubts) + rpo.pop("checks")
+    if clients and fault is not None and plan.get("impact") == "none":
+        checks.append(_unharmed(clients, fault))
     rto = _round((served - fault) / 1e9) if served is not None and fault is not None else None
     return {"rto_seconds": rto, **rpo, "phases": phases, "outages": outages, "checks": checks}
 
@@ -296,6 +305,17 @@ def _primary_checks(watch: Journal | None, doubts: list[str]) -> list[dict[str, 
         f"no primary for {seen.longest_gap_seconds:.2f} s at most"
     )
     return [_check("watch", "never_two_primaries", not seen.dual, detail)]
+
+
+def _unharmed(clients: Journal, fault: int) -> dict[str, Any]:
+    """Who drills with impact `none` says that no client sees it."""
+    later = [entry for entry in clients.entries if entry["t"] >= fault]
+    kinds = [entry["kind"] for entry in later]
+    ok, failed = kinds.count("ok"), kinds.count("error")
+    detail = f"{failed} of {ok + failed} ERP requests since the fault failed"
+    return _check(
+        "clients", "no_erp_request_failed", None if not ok + failed else not failed, detail
+    )
 
 
 def _check(step: str, name: str, ok: bool | None, detail: str) -> dict[str, Any]:

@@ -44,11 +44,13 @@ class EvidenceStore:
     def record_plan(self, run_dir: Path) -> Entry:
         """Sign and log plan.json, drill.yaml, environment.json and policies/ of a run.
 
-        Keeps the public key in `evidence/keys`. Call it before anything is touched. Raises
+        Keeps the public key in `evidence/keys`. Call it before anything is touched; for a plan that
+        is logged already the signer is not asked (a drill may have taken it away). Raises
         InputError when a file is missing, Refused when another plan was logged for this run.
         """
         with self.log.locked() as log:
-            self._keep_key()
+            if log.find("plan", run_dir.name) is None:
+                self._keep_key()
             return self._record(log, "plan", run_dir)
 
     def record_run(self, run_dir: Path) -> Entry:

@@ -99,17 +99,21 @@ class Site:
 
 @dataclass(frozen=True)
 class SecretsSettings:
-    """The Vault-compatible secret manager."""
+    """The Vault-compatible secret manager; the unseal keys stay in their file."""
 
     driver: str
     url: str
     credentials_file: Path
+    provisioner_file: Path
     audit_log: Path
     evidence_key: str
     kv_mount: str
     pki_mount: str
     transit_mount: str
     database_mount: str
+    program: str
+    storage_directory: Path
+    unseal_keys_file: Path
     machine: MachineSettings
 
 

@@ -87,6 +87,8 @@ POLICIES = {
             "sys/health": ["read", "sudo"],
             "sys/audit": _SUDO_READ,
             "sys/mounts": _READ,
+            # Sealed by the barrier key: of no use without the unseal keys.
+            "sys/storage/raft/snapshot": _READ,
         }
     ),
 }
