@@ -128,6 +128,7 @@ def restore(name: str, take_over: str, as_json: bool) -> int:
     """
     from orchestrator.drivers.lease import LeaseFile  # noqa: PLC0415
     from orchestrator.steps import topology  # noqa: PLC0415
+    from orchestrator.steps.secrets import bring_back  # noqa: PLC0415
 
     environment = common.find_environment(name)
     run_id = f"restore-{datetime.now(UTC):%Y%m%dt%H%M%S}"
@@ -147,6 +148,7 @@ def restore(name: str, take_over: str, as_json: bool) -> int:
             out.print(f"{entry['verb']} {entry['site']}") if entry["kind"] == "transition" else None
         )
     try:
+        bring_back(context)  # the rest needs it
         made = topology.restore(context)
     finally:
         lease.release(run_id)

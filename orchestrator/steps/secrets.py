@@ -77,7 +77,7 @@ def take_secrets_snapshot(context: Context) -> None:
         context.require(f"snapshot_in_store_{number}", same, detail)
 
 
-def _bring_back(context: Context) -> None:
+def bring_back(context: Context) -> None:
     """The restored storage if it was proven, else the one that was lost; nothing else is left."""
     storage = SecretsStorage(context.environment)
     if context.marked("secrets_served") is not None:
@@ -89,7 +89,7 @@ def _bring_back(context: Context) -> None:
         raise StepFailed(f"left beside the storage: {', '.join(left)}")
 
 
-@verb(undo=_bring_back)
+@verb(undo=bring_back)
 def lose_secrets(context: Context) -> None:
     """Kill the secret manager and take its storage away."""
     context.mark("fault")

@@ -30,6 +30,7 @@ SHORT = {
     "failover-frozen": ["-p", "baseline_seconds=1", "-p", "fault=database-frozen"],
     "false-failover": ["-p", "baseline_seconds=1"],
     "front-door-killed": ["-p", "baseline_seconds=1"],
+    "secrets-loss": ["-p", "baseline_seconds=1"],
     "switchover": ["-p", "baseline_seconds=1"],
     "restore": ["-p", "observe_seconds=1"],
     "backup": ["-p", "type=incr"],
@@ -62,6 +63,9 @@ MOMENTS = [
     ("false-failover", "in:blip-primary:1.0"),
     ("front-door-killed", "mark:fault:after"),
     ("front-door-killed", "in:kill-front-door:0.3"),
+    ("secrets-loss", "mark:secrets_lost:before"),
+    ("secrets-loss", "in:restore-secrets:4.0"),
+    ("secrets-loss", "mark:secrets_served:before"),
     ("switchover", "mark:fault:after"),
     ("switchover", "in:drain-primary:0.3"),
     ("switchover", "end:drain-primary:before"),
@@ -146,7 +150,7 @@ def resumed(environment: Environment, state: Path, run: str) -> dict[str, Any]:
     if derived["ledger"]:
         assert derived["ledger"]["acknowledged"] == derived["ledger"]["recovered"] > 0
         assert derived["ledger"]["lost_keys"] == []
-    if not result["run_id"].startswith(("backup", "restore")):
+    if not result["run_id"].startswith(("backup", "restore", "secrets-loss")):
         checks = {check["name"]: check["ok"] for check in derived["checks"]}
         assert checks["never_two_primaries"] is True
         assert derived["rto_seconds"] > 0
@@ -202,6 +206,24 @@ def test_a_run_that_began_and_lost_its_directory_is_not_just_let_go(
     assert (wrong.returncode, lease.current().run_id) == (2, run)
     taken = anlan(state, "env", "restore", environment.name, "--take-over", run)
     assert taken.returncode == 0, taken.stderr
+    assert_as_it_began(environment, state)
+
+
+def test_a_run_that_is_aborted_while_the_secret_manager_is_away_puts_its_storage_back(
+    environment: Environment, state: Path
+) -> None:
+    died = ("run", "secrets-loss", environment.name, *SHORT["secrets-loss"])
+    die_at(state, "in:restore-secrets:2.0", *died)
+    run = only_run(state)
+    storage = environment.secrets.storage_directory
+    assert storage.with_name(f"{storage.name}.lost").is_dir()
+    assert anlan(state, "drill", "abort", run).returncode == 0
+
+    ended = anlan(state, "drill", "resume", run, "--json")
+    derived = json.loads(ended.stdout)["derived"]
+    undone = {one["step"]: one["status"] for one in derived["undo"]}
+    assert undone["lose-secrets"] == "done"
+    assert [path.name for path in storage.parent.glob("secrets*")] == [storage.name]
     assert_as_it_began(environment, state)
 
 

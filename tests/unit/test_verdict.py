@@ -193,6 +193,19 @@ def test_policies_are_counted_apart_and_show_in_the_exit_code(status: str, code:
     assert derived["policies"][status] == 1
 
 
+def test_a_drill_whose_impact_is_none_fails_when_a_client_saw_it() -> None:
+    raw = good()
+    raw["steps"] = [entry for entry in raw["steps"] if entry.get("name") != "fault_done"]
+    raw["steps"].append({"kind": "mark", "name": "secrets_served", "t": 18 * S})
+    quiet = {"kind": "ok", "began": 12 * S, "t": 13 * S}
+    failed = {"kind": "error", "began": 11 * S, "t": 12 * S}
+    for entries, ok in (([quiet], True), ([failed, quiet], False), ([], None)):
+        raw["availability"] = [header("availability"), *entries]
+        derived = derive({**plan(rto_seconds=30), "impact": "none"}, raw)
+        (check,) = (one for one in derived["checks"] if one["name"] == "no_erp_request_failed")
+        assert (check["ok"], derived["rto_seconds"]) == (ok, 8.0)
+
+
 def test_without_findings_the_exit_code_is_in_doubt() -> None:
     assert derive(plan(), {**good(), "findings": None})["exit_code"] == 5
 
