@@ -60,6 +60,10 @@ class Machine:
         """The machine of one site of an environment."""
         return Machine(environment.sites[site].machine, LeaseFile(environment.lease_file))
 
+    def check(self, token: int) -> None:
+        """Return if `token` is the lease's. Raises Refused."""
+        self._lease.check(token)
+
     def processes(self) -> tuple[ProcessEntry, ...]:
         """The live processes of the machine, without this process and its ancestors.
 

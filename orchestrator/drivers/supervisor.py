@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import signal
 import socket
 import time
 import xmlrpc.client
@@ -98,6 +99,10 @@ class Supervisor:
                 )
             time.sleep(_POLL_SECONDS)
         return status
+
+    def signal(self, name: str, number: signal.Signals) -> None:
+        """Send a signal to a program that runs."""
+        self._call("signalProcess", name, number.name)
 
     def order_stop(self, name: str) -> None:
         """Ask a program to stop; however it ends then, it is not started again."""

@@ -2,6 +2,7 @@
 
 from orchestrator.steps import (
     backup,
+    certificates,
     environment,
     failover,
     observe,
@@ -15,6 +16,7 @@ __all__ = [
     "VERBS",
     "Verb",
     "backup",
+    "certificates",
     "environment",
     "failover",
     "observe",
