@@ -126,6 +126,7 @@ def restore(name: str, take_over: str, as_json: bool) -> int:
     Refused while a run holds the environment: resume that run instead. Nothing that was
     acknowledged is lost; a database is never started beside another primary.
     """
+    from orchestrator.drivers.certificates import server_certificates  # noqa: PLC0415
     from orchestrator.drivers.lease import LeaseFile  # noqa: PLC0415
     from orchestrator.steps import topology  # noqa: PLC0415
     from orchestrator.steps.secrets import bring_back  # noqa: PLC0415
@@ -149,6 +150,8 @@ def restore(name: str, take_over: str, as_json: bool) -> int:
         )
     try:
         bring_back(context)  # the rest needs it
+        for certificate in server_certificates(environment).values():
+            certificate.put_back(token)
         made = topology.restore(context)
     finally:
         lease.release(run_id)

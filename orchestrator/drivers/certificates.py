@@ -7,8 +7,12 @@ there, all of them are whole.
 
 from __future__ import annotations
 
+import fcntl
+import os
 import pwd
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -61,31 +65,45 @@ class ServerCertificate:
         addresses = [str(address) for address in names.get_values_for_type(x509.IPAddress)]
         common_name = str(now.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)[0].value)
         certificate, key = provisioner.issue(common_name, addresses, ttl_seconds=ttl_seconds)
-        self._keep()
         contents = {"key": key, "crt": certificate, "pem": certificate + key}
-        for path in self._files:
-            self._write(path, contents[path.suffix[1:]].decode(), like=path)
-        self.take()
-        return self.certificate
+        with self._locked():
+            self._keep()
+            for path in self._files:
+                self._write(path, contents[path.suffix[1:]].decode(), like=path)
+            self._take()
+            return self.certificate
 
     def put_back(self, token: int) -> bool:
         """Bring back the certificate from before; whether another was in its place."""
         self.machine.check(token)
-        replaced = self.kept is not None
-        if replaced:
-            for path in self._files:
-                self._write(path, self._copy(path).read_text(), like=path)
-            self.take()
-        for path in reversed(self._files):
-            self._copy(path).unlink(missing_ok=True)
+        with self._locked():
+            replaced = self.kept is not None
+            if replaced:
+                for path in self._files:
+                    self._write(path, self._copy(path).read_text(), like=path)
+                self._take()
+            for path in reversed(self._files):
+                self._copy(path).unlink(missing_ok=True)
         return replaced
 
-    def take(self) -> None:
-        """Have the server read its files again. Raises InfrastructureError."""
+    def _take(self) -> None:
+        """Have the server read its files again; one that is down does when it starts."""
+        if not (self.machine.is_running() and self.machine.program_status(self.program).is_up):
+            return
         if self.reload is None:
             self.machine.program_restart(self.program)
         else:
             self.machine.supervisor.signal(self.program, self.reload)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One at a time: a run, and the guard that outlives it."""
+        folder = os.open(self.prefix.parent, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
 
     @property
     def _files(self) -> list[Path]:

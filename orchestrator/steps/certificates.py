@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from orchestrator.drivers.certificates import (
     server_certificates,
 )
 from orchestrator.drivers.erp import Erp
+from orchestrator.drivers.process import spawn
 from orchestrator.drivers.secrets import Secrets
 from orchestrator.evidence.layout import read_run_directory, rules_of
 from orchestrator.model.errors import InfrastructureError
@@ -31,6 +33,10 @@ from orchestrator.steps.registry import verb
 
 _HANDSHAKE_SECONDS = 0.1
 _AFTER_EXPIRY_SECONDS = 1.5
+# The PKI's certificates are valid from this long before they are made.
+_BACKDATED_SECONDS = 30
+# Issuing all of them takes its time; the last one must be guarded to its end too.
+_SLACK_SECONDS = 30
 _POLICY = "tls-certificate-trusted"
 
 
@@ -44,25 +50,36 @@ def _expiring(context: Context) -> ServerCertificate:
     return server_certificates(context.environment)[f"{context.away.name}/erp"]
 
 
-def _put_back(context: Context) -> None:
-    """Every server presents again what it presented before."""
-    wanted = {one.subject: one.kept for one in (*_renewed(context), _expiring(context))}
-    for one in (*_renewed(context), _expiring(context)):
-        if kept := wanted[one.subject]:
-            one.put_back(context.token)
+def put_back(context: Context) -> None:
+    """Every server presents again what it presented before; nothing is left beside it."""
+    ours = (*_renewed(context), _expiring(context))
+    for one in ours:
+        kept = one.kept
+        one.put_back(context.token)
+        if kept is not None:
             _await_served(context, one, kept)
-        else:
-            one.put_back(context.token)
-    left = [str(path) for one in _renewed(context) for path in one.prefix.parent.glob("*.kept")]
+    left = sorted({str(path) for one in ours for path in one.prefix.parent.glob("*.kept")})
     if left:
         raise StepFailed(f"left beside the certificates: {', '.join(left)}")
 
 
-@verb(undo=_put_back)
+@verb(undo=put_back)
 def shorten_certificates(context: Context) -> None:
     """Give servers certificates that live for seconds; a reload takes them, nothing is cut."""
     context.mark("fault")
     ttl = int(context.options["ttl_seconds"])
+    # Nobody may meet one that ran out because this process died.
+    spawn(
+        [
+            *(sys.executable, "-m", "orchestrator.drivers.certificate_guard"),
+            *(
+                context.directory / "environment.json",
+                str(context.token),
+                str(ttl + _SLACK_SECONDS),
+            ),
+        ],
+        log_file=context.directory / "certificate-guard.log",
+    )
     with _watched(context, _renewed(context)):
         for one in (*_renewed(context), _expiring(context)):
             _replace(context, one, "short", ttl)
@@ -76,14 +93,14 @@ def renew_certificates(context: Context) -> None:
         for one in _renewed(context):
             kept = one.kept
             if kept is None:
-                raise StepFailed(f"{one.subject} has no short-lived certificate")
+                raise StepFailed(f"{one.subject} has its old certificate: nobody renewed in time")
             if context.noted(f"renewed_{one.subject}") is None:
                 while seconds_left(one.certificate) > before:
                     time.sleep(_HANDSHAKE_SECONDS)
                 left = seconds_left(one.certificate)
                 detail = f"{left:.1f} s before it ran out"
                 context.check(f"renewed_in_time_{one.subject}", left > 0, detail)
-            _replace(context, one, "renewed", round(lifetime_seconds(kept)))
+            _replace(context, one, "renewed", _ttl_seconds(kept))
             short = (context.noted(f"short_{one.subject}") or {})["serial"]
             full = lifetime_seconds(one.certificate) >= lifetime_seconds(kept) - 1
             detail = f"{_serial(one.certificate)}, {lifetime_seconds(one.certificate):.0f} s valid"
@@ -114,9 +131,9 @@ def heal_certificate(context: Context) -> None:
     one = _expiring(context)
     kept = one.kept
     if kept is None:
-        raise StepFailed(f"{one.subject} has no short-lived certificate")
+        raise StepFailed(f"{one.subject} has its old certificate: nobody renewed in time")
     with _watched(context, _renewed(context)):
-        _replace(context, one, "renewed", round(lifetime_seconds(kept)))
+        _replace(context, one, "renewed", _ttl_seconds(kept))
         error = _refusal_of_erp(context)
         context.require("client_accepts", not error, error[-120:] or "an ERP client got an answer")
         status, reason = _judged(context, one.subject)
@@ -150,6 +167,11 @@ def _await_served(context: Context, one: ServerCertificate, wanted: x509.Certifi
         )
 
     context.await_until(f"certificate {_serial(wanted)} at {one.subject}", served)
+
+
+def _ttl_seconds(like: x509.Certificate) -> int:
+    """For how long to issue one that lives as long as this one."""
+    return round(lifetime_seconds(like)) - _BACKDATED_SECONDS
 
 
 def _judged(context: Context, subject: str) -> tuple[str, str]:

@@ -11,12 +11,17 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from orchestrator.collect.handshake import verify
+from orchestrator.collect.tls_endpoint import endpoints
+from orchestrator.drivers.certificates import server_certificates
 from orchestrator.drivers.lease import LeaseFile
 from orchestrator.drivers.processes import process_table
 from orchestrator.drivers.twin import twins_directory
@@ -30,6 +35,7 @@ SHORT = {
     "failover-frozen": ["-p", "baseline_seconds=1", "-p", "fault=database-frozen"],
     "false-failover": ["-p", "baseline_seconds=1"],
     "front-door-killed": ["-p", "baseline_seconds=1"],
+    "certificate-expiry": ["-p", "baseline_seconds=1", "-p", "ttl_seconds=25"],
     "secrets-loss": ["-p", "baseline_seconds=1"],
     "switchover": ["-p", "baseline_seconds=1"],
     "restore": ["-p", "observe_seconds=1"],
@@ -63,6 +69,7 @@ MOMENTS = [
     ("false-failover", "in:blip-primary:1.0"),
     ("front-door-killed", "mark:fault:after"),
     ("front-door-killed", "in:kill-front-door:0.3"),
+    ("certificate-expiry", "in:renew-certificates:2.0"),
     ("secrets-loss", "mark:secrets_lost:before"),
     ("secrets-loss", "in:restore-secrets:4.0"),
     ("secrets-loss", "mark:secrets_served:before"),
@@ -150,7 +157,7 @@ def resumed(environment: Environment, state: Path, run: str) -> dict[str, Any]:
     if derived["ledger"]:
         assert derived["ledger"]["acknowledged"] == derived["ledger"]["recovered"] > 0
         assert derived["ledger"]["lost_keys"] == []
-    if not result["run_id"].startswith(("backup", "restore", "secrets-loss")):
+    if not result["run_id"].startswith(("backup", "restore", "secrets-loss", "certificate-")):
         checks = {check["name"]: check["ok"] for check in derived["checks"]}
         assert checks["never_two_primaries"] is True
         assert derived["rto_seconds"] > 0
@@ -224,6 +231,32 @@ def test_a_run_that_is_aborted_while_the_secret_manager_is_away_puts_its_storage
     undone = {one["step"]: one["status"] for one in derived["undo"]}
     assert undone["lose-secrets"] == "done"
     assert [path.name for path in storage.parent.glob("secrets*")] == [storage.name]
+    assert_as_it_began(environment, state)
+
+
+def test_no_client_meets_a_certificate_that_ran_out_when_nobody_resumes_the_run(
+    environment: Environment, state: Path
+) -> None:
+    died = ("run", "certificate-expiry", environment.name, *SHORT["certificate-expiry"])
+    die_at(state, "end:shorten-certificates:before", *died)
+    run = only_run(state)
+    door = server_certificates(environment)["common/front_door"]
+    endpoint = endpoints(environment)[door.subject]
+    assert door.kept is not None
+    until = door.certificate.not_valid_after_utc
+    while datetime.now(UTC) < until + timedelta(seconds=3):
+        seen = verify(endpoint, environment.tls.ca_file)
+        assert seen.chain, seen.error
+        time.sleep(0.2)
+    assert door.kept is None
+    assert door.certificate.not_valid_after_utc > until
+
+    result = json.loads(anlan(state, "drill", "resume", run, "--json").stdout)
+    assert result["verdict"] == "fail"
+    assert any("nobody renewed in time" in reason for reason in result["derived"]["reasons"])
+    checks = {check["name"]: check["ok"] for check in result["derived"]["checks"]}
+    assert checks["no_erp_request_failed"] is True
+    assert not list(environment.root.rglob("*.kept"))
     assert_as_it_began(environment, state)
 
 
