@@ -19,6 +19,8 @@ _COMMANDS = {
     "refresh": ("provision", "Find what differs from the configuration (drift)."),
     "env": ("env", "List, show and check environments."),
     "drill": ("drill", "Plan, run and follow drills."),
+    "schedule": ("schedule", "Say when which drill runs, and what is due."),
+    "worker": ("schedule", "Run what the schedules make due; record what was missed."),
     "policy": ("policy", "List policies, and check an environment against them."),
     "evidence": ("evidence", "List, export and verify evidence."),
     "report": ("report", "Write the report of a run."),

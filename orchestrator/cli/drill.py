@@ -206,6 +206,7 @@ def run(
 def resume(run_id: str, as_json: bool) -> int:
     """Finish a run that was cut short: go on with its steps, then undo and evidence."""
     from orchestrator.engine import runs  # noqa: PLC0415
+    from orchestrator.model.environment import load_environment  # noqa: PLC0415
 
     try:
         found = runs.load(common.state_directory(), run_id)
@@ -214,6 +215,8 @@ def resume(run_id: str, as_json: bool) -> int:
             click.echo(f"run {run_id} had not begun, nothing was touched; its lease is released")
             return 0
         raise
+    if found.state == "planned":
+        _require_ready(found.plan, load_environment(found.directory / "environment.json"))
     return work(found, as_json)
 
 
@@ -396,8 +399,12 @@ def make_plan(
     parameters: tuple[str, ...] = (),
     folder: Path | None = None,
     policy_folder: Path | None = None,
+    *,
+    run_id: str | None = None,
+    trigger: str = "manual",
+    scheduled: Mapping[str, Any] | None = None,
 ) -> Planned:
-    """Return the plan of a new run. Raises InputError."""
+    """Return the plan of a new run; `scheduled` is its slot. Raises InputError."""
     from orchestrator.engine.runs import new_run_id  # noqa: PLC0415
     from orchestrator.model.canonical import sha256  # noqa: PLC0415
     from orchestrator.model.drill import plan as plan_of  # noqa: PLC0415
@@ -423,10 +430,12 @@ def make_plan(
         sha256(text),
         found.choose(given),
         policies,
-        run_id=new_run_id(found.name, now),
+        run_id=run_id or new_run_id(found.name, now),
         operator=getpass.getuser(),
         tool={"name": "anlan", "version": version("anlan")},
         created_at=now,
+        trigger=trigger,
+        scheduled=scheduled,
     )
     return Planned(found, document, text, policies)
 
@@ -444,10 +453,7 @@ def run_drill(
     from orchestrator.model.environment import parse_environment  # noqa: PLC0415
 
     environment = parse_environment(planned.environment.decode())
-    phases = {step.phase for step in planned.drill.steps}
-    # What only looks reports a server that is down; without the secret manager nothing is signed.
-    _require_answers(environment, ["secrets"] if phases == {"verify"} else None)
-    runs.require_room(common.state_directory(), "make room, then run the drill again")
+    _require_ready(planned.document, environment)
     run_id = str(planned.document["run_id"])
     # Before the directory is made: a run that is refused has not begun.
     holder = {"operator": planned.document["operator"], "phase": PLANNING}
@@ -460,6 +466,16 @@ def run_drill(
         planned.policies,
     )
     return work(made, as_json, quiet=quiet, summary=summary)
+
+
+def _require_ready(plan: Mapping[str, Any], environment: Environment) -> None:
+    """Raises InfrastructureError when the run could not begin."""
+    from orchestrator.engine import runs  # noqa: PLC0415
+
+    phases = {step["phase"] for step in plan["steps"]}
+    # What only looks reports a server that is down; without the secret manager nothing is signed.
+    _require_answers(environment, ["secrets"] if phases == {"verify"} else None)
+    runs.require_room(common.state_directory(), "make room, then run the drill again")
 
 
 def _require_answers(environment: Environment, names: Sequence[str] | None) -> None:

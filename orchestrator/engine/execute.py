@@ -50,6 +50,9 @@ def execute(run: Run, state: Path, listener: Listener | None = None) -> list[str
     Raises Refused when another run took the environment, InfrastructureError when its evidence
     cannot be made now (resume it later); what the drill finds is in run.json, not raised.
     """
+    if any(entry["kind"] == "missed" for entry in run.journal.entries):
+        finish.miss(run, state, "")
+        return []
     require_room(state, f"make room, then `anlan drill resume {run.run_id}`")
     environment = load_environment(run.directory / "environment.json")
     lease = LeaseFile(environment.lease_file)

@@ -19,6 +19,7 @@ from orchestrator.engine.verdict import derive, started_at
 from orchestrator.evidence import EvidenceStore
 from orchestrator.evidence.layout import read_run_directory, rules_of
 from orchestrator.evidence.verify import raw_of
+from orchestrator.model.environment import load_environment
 from orchestrator.model.errors import AnlanError, InfrastructureError
 from orchestrator.model.fact import facts_document, timestamp
 from orchestrator.model.schema import check
@@ -64,10 +65,32 @@ def conclude(run: Run, context: Context) -> None:
     _write(run.directory / "run.json", _result(run, context))
 
 
+def miss(run: Run, state: Path, reason: str) -> None:
+    """Record a scheduled run that never began: its plan, and a result that says why it was missed.
+
+    Touches nothing of the environment but its evidence. Raises InfrastructureError when nothing
+    can be signed now: call it again later.
+    """
+    environment = load_environment(run.directory / "environment.json")
+    context = Context(environment, run.plan, run.directory, run.journal, token=0)
+    record_plan(run, state, context)
+    journal = context.journal
+    if not journal.entries:
+        journal.open_attempt()
+    if not any(entry["kind"] == "missed" for entry in journal.entries):
+        journal.write("missed", reason=reason)
+    if not is_ended(journal):
+        journal.note("end", {"utc": timestamp(datetime.now(UTC))})
+        context.mark("ended")
+    _write(run.directory / "run.json", _result(run, context))
+    publish(run, state, context)
+
+
 def _result(run: Run, context: Context) -> dict[str, Any]:
     contents = read_run_directory(run.directory)
-    findings = json.loads((run.directory / "findings.json").read_text())
-    raw = {**raw_of(contents), "findings": findings}
+    findings = run.directory / "findings.json"
+    judged = json.loads(findings.read_text()) if findings.exists() else None
+    raw = {**raw_of(contents), "findings": judged}
     derived = derive(run.plan, raw)
     result = {
         "schema": RUN_SCHEMA,

@@ -55,10 +55,12 @@ class Run:
 
     @property
     def state(self) -> str:
-        """finished, running, or interrupted (resume it)."""
+        """finished, running, interrupted (resume it), or planned (nothing was begun)."""
         if (self.directory / "log.jsonl").exists() and self.result is not None:
             return "finished"
-        return "running" if self.is_alive else "interrupted"
+        if self.is_alive:
+            return "running"
+        return "interrupted" if (self.directory / JOURNAL).exists() else "planned"
 
 
 def require_room(state: Path, todo: str) -> None:
@@ -87,7 +89,7 @@ def create(
     """Make the directory of a run, with all that its plan is about. Raises InfrastructureError."""
     runs = state / "runs"
     final = runs / str(plan["run_id"])
-    fresh = runs / f".{plan['run_id']}"
+    fresh = runs / f".{plan['run_id']}.{os.getpid()}"
     files = {
         "plan.json": json.dumps(plan, indent=1, ensure_ascii=False).encode(),
         "drill.yaml": drill_text.encode(),

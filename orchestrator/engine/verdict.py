@@ -93,6 +93,7 @@ def derive(plan: Mapping[str, Any], raw: Mapping[str, Any]) -> dict[str, Any]:
             # Before the fault nothing was put to the test: that proves nothing, either way.
             (doubts if row["phase"] in _PREPARING else reasons).append(ended)
     reasons += [f"undo of {one['step']} failed: {one['error']}" for one in undo if one["error"]]
+    doubts += [f"missed: {e['reason']}" for e in steps.entries if e["kind"] == "missed"]
     missed = [row["id"] for row in rows if row["status"] == "not_run"]
     if missed:
         doubts.append(f"steps not run: {', '.join(missed)}")

@@ -1,4 +1,7 @@
-"""The whole log against what is on disk: a run cannot vanish, an unfinished one cannot hide."""
+"""The whole log against what is on disk: a run cannot vanish, an unfinished one cannot hide.
+
+Nor can one that was due by a schedule of the log and never ran.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from orchestrator.evidence import dsse, log, statement
+from orchestrator.evidence import dsse, log, schedules, statement
 from orchestrator.evidence.bindings import Problem
 from orchestrator.evidence.log import Entry
 from orchestrator.model.canonical import sha256
@@ -33,13 +36,21 @@ class Audit:
     unfinished: tuple[Entry, ...] = ()
     unlogged: tuple[str, ...] = ()
 
+    @property
+    def status(self) -> str:
+        """VALID, INVALID, or INCOMPLETE when only runs that were due are missing."""
+        codes = {problem.code for problem in self.problems}
+        if codes - {schedules.MISSING}:
+            return "INVALID"
+        return "INCOMPLETE" if codes else "VALID"
+
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
         return {
-            "status": "INVALID" if self.problems else "VALID",
+            "status": self.status,
             "problems": [problem.to_json() for problem in self.problems],
             "entries": len(self.entries),
-            "runs": len({entry.run_id for entry in self.entries}),
+            "runs": len({e.run_id for e in self.entries if e.kind != schedules.KIND}),
             "last_digest": self.entries[-1].digest if self.entries else None,
             "unfinished": [
                 {"run_id": entry.run_id, "planned_at": timestamp(entry.time), "index": entry.index}
@@ -78,6 +89,7 @@ def audit(state_dir: Path, keys: Sequence[Ed25519PublicKey]) -> Audit:
         if entry.kind == "plan" and not (state_dir / "runs" / entry.run_id).is_dir():
             message = f"was logged (entry {entry.index}) and its directory is gone"
             problems.append(Problem("missing-run", f"runs/{entry.run_id}", message))
+    problems += schedules.check_schedules(state_dir, entries, keys, log.utc_now())
     finished = {entry.run_id for entry in entries if entry.kind == "run"}
     unfinished = [e for e in entries if e.kind == "plan" and e.run_id not in finished]
     planned = {entry.run_id for entry in entries if entry.kind == "plan"}

@@ -7,11 +7,12 @@ written (atomically) before its log line, and a line that is already there is no
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
-from orchestrator.evidence import bindings, bundle, dsse, layout, statement
+from orchestrator.evidence import bindings, bundle, dsse, layout, schedules, statement
 from orchestrator.evidence.keys import Signer, key_id, parse_public_key
 from orchestrator.evidence.log import Entry, LockedLog, Log, sync_directory, utc_now
 from orchestrator.model.canonical import sha256
@@ -37,9 +38,27 @@ class EvidenceStore:
     def __init__(
         self, state_dir: Path, signer: Signer, clock: Callable[[], datetime] = utc_now
     ) -> None:
+        self._state = state_dir
         self.log = Log(state_dir / "evidence" / "log.jsonl", clock)
         self._keys = state_dir / "evidence" / "keys"
         self._signer = signer
+
+    def record_schedule(self, record: Mapping[str, Any]) -> Entry:
+        """Sign and log a schedule that is applied to an environment (`model.schedule.applied`).
+
+        Raises InputError when it is no schedule.
+        """
+        payload = schedules.payload_of(record)
+        digest = sha256(payload)
+        with self.log.locked() as log:
+            self._keep_key()
+            path = self._state / schedules.FOLDER / f"{digest}.dsse.json"
+            if not self._stands(path, payload):
+                envelope = dsse.sign(payload, statement.PAYLOAD_TYPE, self._signer)
+                write_atomically(path, envelope.to_bytes())
+            logged = [one for one in log.entries if one.statement == digest]
+            subject = schedules.subject_of(str(record["environment"]))
+            return (logged or [log.append(schedules.KIND, subject, digest, self._signer)])[0]
 
     def record_plan(self, run_dir: Path) -> Entry:
         """Sign and log plan.json, drill.yaml, environment.json and policies/ of a run.

@@ -208,10 +208,13 @@ def plan(
     operator: str,
     tool: Mapping[str, str],
     created_at: datetime,
+    trigger: str = "manual",
+    scheduled: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the plan (schema `plan`) of one run: every choice made, every target a number.
 
-    `environment` is the descriptor's JSON, `policies` relative path → content. Raises InputError
+    `environment` is the descriptor's JSON, `policies` relative path → content, `scheduled` the slot
+    of a schedule that the run is for. Raises InputError
     when the descriptor lacks a target.
     """
     targets = {name: _target(environment, where, drill) for name, where in drill.targets.items()}
@@ -220,7 +223,8 @@ def plan(
         "run_id": run_id,
         "created_at": timestamp(created_at),
         "operator": operator,
-        "trigger": "manual",
+        "trigger": trigger,
+        **({"scheduled": dict(scheduled)} if scheduled else {}),
         "tool": dict(tool),
         "drill": {
             "name": drill.name,

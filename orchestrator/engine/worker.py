@@ -1,0 +1,232 @@
+"""A worker: runs what the applied schedules make due, records what was missed, takes over the dead.
+
+It keeps nothing of its own. What is due follows from the evidence log, what was done from the run
+directories; the id of a slot's run follows from the slot, so several workers may share a state
+directory: one makes the run, one holds its lock.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from orchestrator.drivers.files import write_atomically
+from orchestrator.engine import finish, runs
+from orchestrator.engine.runs import Run
+from orchestrator.evidence import log
+from orchestrator.evidence.schedules import applied_schedules, by_environment
+from orchestrator.model.errors import AnlanError, InputError, Refused
+from orchestrator.model.fact import parse_timestamp, timestamp
+from orchestrator.model.schedule import Slot, expected, slot
+
+_ASK_AHEAD = timedelta(days=31)
+_RETRY_SECONDS = 20.0
+_CHANGE_LOOK_SECONDS = 60.0
+
+Plan = Callable[[str, Slot, str], Run]
+"""Makes the run of a slot on an environment, with its trigger; raises InputError."""
+Begin = Callable[[Run], str]
+"""Works on a run until it ends; returns why it could not, empty if it did."""
+
+
+def schedules_of(state: Path) -> dict[str, list[dict[str, Any]]]:
+    """Return environment → its applied schedules, the oldest first. Raises InfrastructureError."""
+    path = state / "evidence" / "log.jsonl"
+    entries = log.parse(path.read_bytes()) if path.exists() else []
+    return by_environment(applied_schedules(state, entries))
+
+
+class Pauses:
+    """Which entries of an environment's schedule are paused: `<state>/schedules/ENV.json`."""
+
+    def __init__(self, state: Path, environment: str) -> None:
+        self.path = state / "schedules" / f"{environment}.json"
+
+    def read(self) -> dict[str, dict[str, str]]:
+        """Entry → by, reason, since, until (may be empty). Raises InputError when damaged."""
+        try:
+            return dict(json.loads(self.path.read_text()))
+        except FileNotFoundError:
+            return {}
+        except ValueError as error:
+            raise InputError(
+                f"not JSON: {error}", "remove the file: nothing is paused then", file=str(self.path)
+            ) from error
+
+    def write(self, pauses: Mapping[str, Mapping[str, str]]) -> None:
+        """Replace them."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.path, json.dumps(pauses, indent=1) + "\n", mode=0o644)
+
+    def reason(self, entry: str, now: datetime) -> str:
+        """Why an entry does not run now; empty if it may."""
+        pause = self.read().get(entry)
+        if pause is None or (pause["until"] and now >= parse_timestamp(pause["until"])):
+            return ""
+        return f"paused by {pause['by']} since {pause['since']}: {pause['reason']}"
+
+
+class Worker:
+    """Each `tick` does all that is due now, one run after the other."""
+
+    def __init__(
+        self,
+        state: Path,
+        plan: Plan,
+        begin: Begin,
+        say: Callable[[str], None],
+        *,
+        grace_seconds: float = 10.0,
+    ) -> None:
+        """`grace_seconds`: how long nobody works on a begun run before it is taken over."""
+        self._state, self._plan, self._begin, self._say = state, plan, begin, say
+        self._grace = grace_seconds
+        self._settled: dict[str, datetime] = {}
+        self._why: dict[str, tuple[float, str]] = {}
+        self._dead: dict[str, float] = {}
+        self._looked = float("-inf")
+
+    def tick(self, now: datetime | None = None) -> None:
+        """Run, take over or record as missed whatever its time has come for."""
+        now = now or datetime.now(UTC)
+        schedules = schedules_of(self._state)
+        for environment, records in schedules.items():
+            self._environment(environment, records, now)
+        if time.monotonic() - self._looked > _CHANGE_LOOK_SECONDS:
+            self._looked = time.monotonic()
+            for environment, records in schedules.items():
+                self._changes(environment, records[-1], now)
+        for run in self._unfinished():
+            self._unfinished_run(run, now)
+
+    def _environment(self, environment: str, records: list[dict[str, Any]], now: datetime) -> None:
+        since = self._settled.get(environment, parse_timestamp(records[0]["applied_at"]))
+        open_: list[datetime] = []
+        for one in sorted(expected(records, since, now + _ASK_AHEAD), key=lambda s: s.start):
+            if one.ask > now:
+                continue
+            run = self._made(one.run_id) or self._made_now(environment, one, "schedule")
+            if run is None or not self._scheduled(run, one.entry, one.start, one.latest, now):
+                open_.append(one.at)
+        # Up to the first that is open nothing is left to do.
+        self._settled[environment] = max(since, min(open_, default=now) - timedelta(seconds=1))
+
+    def _made(self, run_id: str) -> Run | None:
+        there = (self._state / "runs" / run_id).is_dir()
+        return runs.load(self._state, run_id) if there else None
+
+    def _made_now(self, environment: str, one: Slot, trigger: str) -> Run | None:
+        try:
+            return self._plan(environment, one, trigger)
+        except AnlanError as error:
+            if (made := self._made(one.run_id)) is None:  # else another worker made it
+                self._not_yet(one.run_id, error.what)
+            return made
+
+    def _scheduled(
+        self, run: Run, entry: str, start: datetime, latest: datetime, now: datetime
+    ) -> bool:
+        """Bring a slot's run forward; whether it is finished."""
+        if run.state != "planned":
+            return run.state == "finished"
+        paused = Pauses(self._state, run.plan["environment"]["name"]).reason(entry, now)
+        if now > latest or (paused and now >= start):
+            why = paused or self._why.get(run.run_id, (0.0, "no worker was there in time"))[1]
+            return self._miss(run, why)
+        if now < start or self._is_early(run.run_id):
+            return False
+        self._work(run)
+        return run.reload().state == "finished"
+
+    def _miss(self, run: Run, why: str) -> bool:
+        try:
+            with runs.locked(run.directory):
+                if run.reload().journal.entries:
+                    return False  # another worker began it
+                finish.miss(run, self._state, why)
+        except AnlanError as error:
+            self._not_yet(run.run_id, error.what)
+            return False
+        self._say(f"{run.run_id}: missed: {why}")
+        return True
+
+    def _work(self, run: Run) -> None:
+        self._say(f"{run.run_id}: begins")
+        why = self._begin(run)
+        run = run.reload()
+        if run.state == "finished":
+            self._say(f"{run.run_id}: {(run.result or {})['verdict']}")
+        else:
+            self._not_yet(run.run_id, why)
+
+    def _not_yet(self, run_id: str, why: str) -> None:
+        if self._why.get(run_id, (0.0, ""))[1] != why:
+            self._say(f"{run_id}: not yet: {why}")
+        self._why[run_id] = (time.monotonic(), why)
+
+    def _is_early(self, run_id: str) -> bool:
+        """Whether the last attempt is too short ago for another."""
+        at = self._why.get(run_id, (float("-inf"), ""))[0]
+        return time.monotonic() - at < _RETRY_SECONDS
+
+    def _unfinished(self) -> Iterator[Run]:
+        folder = self._state / "runs"
+        for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+            if not path.name.startswith(".") and not (path / "log.jsonl").exists():
+                yield runs.load(self._state, path.name)
+
+    def _unfinished_run(self, run: Run, now: datetime) -> None:
+        """Take over a run that began and that nobody works on; bring on one for a change."""
+        scheduled = run.plan.get("scheduled")
+        if run.state == "planned" and run.plan["trigger"] == "change" and scheduled:
+            start, latest = (parse_timestamp(scheduled[key]) for key in ("start", "latest"))
+            self._scheduled(run, scheduled["entry"], start, latest, now)
+        if run.state != "interrupted":
+            self._dead.pop(run.run_id, None)
+            return
+        since = self._dead.setdefault(run.run_id, time.monotonic())
+        if time.monotonic() - since >= self._grace and not self._is_early(run.run_id):
+            self._say(f"{run.run_id}: nobody works on it, taken over")
+            self._work(run)
+
+    def _changes(self, environment: str, record: Mapping[str, Any], now: datetime) -> None:
+        """One run more of an entry that wants it when the deployment is not that of its last."""
+        wanting = [e for e in record["schedule"]["entries"] if "after_change_hours" in e]
+        mine = [r for r in runs.history(self._state) if wanting and _is_of(r, environment)]
+        for entry in wanting:
+            of_drill = [run for run in mine if run.plan["drill"]["name"] == entry["drill"]]
+            passed = [r for r in of_drill if r.result and r.result["verdict"] == "pass"]
+            if not passed:
+                continue
+            limit = {"start_within_minutes": 60 * entry["after_change_hours"], "jitter_minutes": 0}
+            extra = slot(environment, {**entry, **limit}, now, "change")
+            try:
+                planned = self._plan_of_change(environment, extra, passed[-1], of_drill)
+            except (InputError, Refused) as error:
+                self._not_yet(extra.entry, error.what)
+                continue
+            if planned:
+                self._say(f"{extra.run_id}: due until {timestamp(extra.latest)} after a change")
+
+    def _plan_of_change(
+        self, environment: str, extra: Slot, last: Run, of_drill: list[Run]
+    ) -> bool:
+        text = (self._state / "env" / environment / "environment.json").read_text()
+        digest = json.loads(text)["deployment"]["digest"]
+        known = {
+            run.plan["environment"]["deployment_digest"]
+            for run in of_drill
+            if run.plan["trigger"] == "change" or run is last
+        }
+        if digest in known:
+            return False
+        self._plan(environment, extra, "change")
+        return True
+
+
+def _is_of(run: Run, environment: str) -> bool:
+    return bool(run.plan["environment"]["name"] == environment)
