@@ -86,10 +86,13 @@ def create(
     environment: bytes,
     policies: Mapping[str, bytes],
 ) -> Run:
-    """Make the directory of a run, with all that its plan is about. Raises InfrastructureError."""
+    """Make the directory of a run, with all that its plan is about.
+
+    Raises InfrastructureError, also when there is one of this id.
+    """
     runs = state / "runs"
     final = runs / str(plan["run_id"])
-    fresh = runs / f".{plan['run_id']}.{os.getpid()}"
+    fresh = runs / f".{plan['run_id']}"
     files = {
         "plan.json": json.dumps(plan, indent=1, ensure_ascii=False).encode(),
         "drill.yaml": drill_text.encode(),
@@ -97,16 +100,20 @@ def create(
         **{f"policies/{name}": content for name, content in policies.items()},
     }
     try:
-        shutil.rmtree(fresh, ignore_errors=True)
-        for name, content in files.items():
-            (fresh / name).parent.mkdir(parents=True, exist_ok=True)
-            with (fresh / name).open("wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-        fresh.rename(final)
-        sync_directory(runs)
+        runs.mkdir(parents=True, exist_ok=True)
+        with (runs / ".making").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            shutil.rmtree(fresh, ignore_errors=True)
+            for name, content in files.items():
+                (fresh / name).parent.mkdir(parents=True, exist_ok=True)
+                with (fresh / name).open("wb") as stream:
+                    stream.write(content)
+                    stream.flush()
+                    os.fsync(stream.fileno())
+            fresh.rename(final)
+            sync_directory(runs)
     except OSError as error:
+        shutil.rmtree(fresh, ignore_errors=True)
         raise InfrastructureError(
             f"cannot make the run directory {final}: {error}", "make room, or its folder writable"
         ) from error

@@ -32,6 +32,12 @@ def test_a_new_run_holds_all_that_its_plan_is_about(tmp_path: Path) -> None:
     run = make(tmp_path, "failover-20261125t030000-aaaa")
     names = {path.relative_to(run.directory).as_posix() for path in run.directory.rglob("*.*")}
     assert {"plan.json", "drill.yaml", "environment.json", "policies/tls.yaml"} <= names
+    assert run.state == "planned"
+    before = (run.directory / "plan.json").read_bytes()
+    with pytest.raises(InfrastructureError):
+        make(tmp_path, run.run_id)
+    assert (run.directory / "plan.json").read_bytes() == before
+    run.journal.open_attempt()
     assert run.state == "interrupted"
 
 
