@@ -46,9 +46,13 @@ class Role(StrEnum):
 
 
 class Reach(StrEnum):
-    """What a question from the network comes to. Refused: nobody listens, the machine says so."""
+    """What a question from the network comes to. Refused: nobody listens, the machine says so.
+
+    Unable: it answers that it cannot commit (it starts, stops, is read-only or has no room).
+    """
 
     ANSWERS = "answers"
+    UNABLE = "unable"
     REFUSED = "refused"
     SILENT = "silent"
 

@@ -11,8 +11,9 @@ from orchestrator.drivers.postgresql import Reach
 class Detector:
     """Refused, several times in a row: its machine says that nobody listens, that is certain.
 
-    Silence is not: a frozen process or a cut line may be back in a moment, so it counts only when
-    nothing was answered for `grace_seconds`. One answer, and both begin anew.
+    Silence is not: a frozen process or a cut line may be back in a moment. Nor is a server that
+    answers and cannot commit: it may be recovering. Both count only when nothing was committed for
+    `grace_seconds`. One answer, and all begins anew.
     """
 
     misses: int

@@ -25,6 +25,7 @@ from functools import partial
 from orchestrator.drivers.erp import Erp
 from orchestrator.drivers.fencing import FencingProof, fence_database, fence_machine
 from orchestrator.drivers.postgresql import PostgreSQL, Promotion, Role
+from orchestrator.drivers.postgresql_room import give_room
 from orchestrator.drivers.postgresql_standby import (
     basebackup,
     configure_standby,
@@ -149,9 +150,10 @@ def restore(context: Context) -> list[Transition]:
     """
     made: list[Transition] = []
     for server in context.servers.values():
-        # What a drill froze goes on. A frozen primary is never beside a promoted standby: the
-        # proof that it was dead came first.
+        # What a drill froze goes on, and there is room again. A frozen primary is never beside a
+        # promoted standby: the proof that it was dead came first.
         server.machine.thaw_program(server.settings.program)
+        give_room(server)
     while (transition := next_transition(look(context))) is not None:
         if len(made) >= _MAX_TRANSITIONS:
             raise StepFailed(f"no rest after {len(made)} transitions, the last: {made[-3:]}")

@@ -28,6 +28,7 @@ CRASH = [sys.executable, "-m", "tests.faults.crash"]
 SHORT = {
     "failover": ["-p", "baseline_seconds=1"],
     "failover-frozen": ["-p", "baseline_seconds=1", "-p", "fault=database-frozen"],
+    "failover-full": ["-p", "baseline_seconds=1", "-p", "fault=disk-full"],
     "false-failover": ["-p", "baseline_seconds=1"],
     "front-door-killed": ["-p", "baseline_seconds=1"],
     "switchover": ["-p", "baseline_seconds=1"],
@@ -59,6 +60,9 @@ MOMENTS = [
     ("failover-frozen", "end:break-primary:before"),
     ("failover-frozen", "in:detect-failure:2.0"),
     ("failover-frozen", "end:power-off-primary:before"),
+    ("failover-full", "in:break-primary:0.15"),
+    ("failover-full", "mark:fault_done:before"),
+    ("failover-full", "end:decide-failover:before"),
     ("false-failover", "in:blip-primary:1.0"),
     ("front-door-killed", "mark:fault:after"),
     ("front-door-killed", "in:kill-front-door:0.3"),
@@ -95,7 +99,7 @@ def die_at(state: Path, moment: str, *arguments: str) -> None:
 def test_a_killed_run_is_resumed_and_loses_nothing(
     environment: Environment, state: Path, drill: str, moment: str
 ) -> None:
-    name = drill.removesuffix("-frozen")
+    name = drill.removesuffix("-frozen").removesuffix("-full")
     die_at(state, moment, "run", name, environment.name, *SHORT[drill])
     run = only_run(state)
     assert LeaseFile(environment.lease_file).current().run_id == run

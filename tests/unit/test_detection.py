@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from orchestrator.drivers.postgresql import Reach
 from orchestrator.steps.detection import Detector
 
-A, R, S = Reach.ANSWERS, Reach.REFUSED, Reach.SILENT
+A, R, S, U = Reach.ANSWERS, Reach.REFUSED, Reach.SILENT, Reach.UNABLE
 
 
 def failed_at(reaches: list[Reach], *, every: float = 1.0) -> float | None:
@@ -33,6 +33,10 @@ def failed_at(reaches: list[Reach], *, every: float = 1.0) -> float | None:
         ([A, S, R, R, R], 4),
         ([R, R, S, R, R], 4),
         ([A, R, S, R, S, R, A], 5),
+        # It recovers and is back; it recovers again and again; it recovers and gives up.
+        ([A, U, U, U, A, U, U, U], None),
+        ([A, U, U, S, U, U, U], 5),
+        ([U, U, R, R, R], 4),
     ],
 )
 def test_the_rule(reaches: list[Reach], at: float | None) -> None:
@@ -50,7 +54,7 @@ def test_a_blip_shorter_than_the_grace_is_never_a_failure(
     assert failed_at(reaches, every=0.15) is None
 
 
-@given(st.lists(st.sampled_from([S, R]), min_size=25))
+@given(st.lists(st.sampled_from([S, R, U]), min_size=25))
 def test_a_primary_that_never_answers_fails_within_the_grace(reaches: list[Reach]) -> None:
     at = failed_at(reaches, every=0.15)
     assert at is not None
