@@ -149,6 +149,7 @@ def restore(context: Context) -> list[Transition]:
     Raises InfrastructureError or StepFailed when one does not succeed; calling again goes on.
     """
     made: list[Transition] = []
+    context.line.thaw_program(context.environment.line.program)
     for server in context.servers.values():
         # What a drill froze goes on, and there is room again. A frozen primary is never beside a
         # promoted standby: the proof that it was dead came first.
@@ -311,7 +312,7 @@ def _require_all_received(standby: PostgreSQL, stopped: PostgreSQL) -> None:
     if state is None or found is None or state[1].strip() != "shut down":
         raise StepFailed(f"site {stopped.site.name} did not stop cleanly: no failback")
     received = standby.receiver().received_lsn
-    if _lsn(received) <= _lsn(found[1]):
+    if lsn(received) <= lsn(found[1]):
         raise StepFailed(
             f"site {standby.site.name} received up to {received}, "
             f"site {stopped.site.name} wrote up to {found[1]}: no failback"
@@ -415,6 +416,7 @@ def _control_data(server: PostgreSQL) -> str:
     ).output
 
 
-def _lsn(text: str) -> int:
+def lsn(text: str) -> int:
+    """A log sequence number as a number of bytes; 0 for an empty text."""
     high, _, low = text.partition("/")
     return (int(high or "0", 16) << 32) + int(low or "0", 16)
