@@ -49,10 +49,28 @@ def test_a_full_disk_is_failed_over_from_since_a_restart_needs_room(
     assert derived["ledger"]["acknowledged"] == derived["ledger"]["recovered"] > 50
     checks = checks_of(derived)
     assert "could not write" in checks["primary_broken"][1]
-    assert "FATAL" in checks["restart_needs_room"][1]
+    assert "could not write" in checks["restart_needs_room"][1]
     for name in ("standby_has_room", "site_powered_off", "room_given_back"):
         assert checks[name][0] is True
     assert checks["never_two_primaries"][0] is True
+
+
+def test_a_cut_line_makes_nobody_fail_over_and_the_sites_come_together_again(
+    state: Path, environment: Environment
+) -> None:
+    derived = drill(state, environment, "partition", *SHORT, "-p", "alone_seconds=1")
+    assert derived["verdict"] == "pass", derived["reasons"]
+    assert 5.0 < derived["rto_seconds"] <= environment.targets.rto_seconds
+    assert [one["name"] for one in derived["phases"]] == ["detect", "degrade", "application"]
+    assert derived["ledger"]["lost_keys"] == []
+    checks = checks_of(derived)
+    assert "0 of" in checks["no_failure_called"][1]
+    assert "is not fenced" in checks["fence_refused"][1]
+    for name in ("reads_served", "promise_kept", "standby_is_behind", "promotion_refused"):
+        assert checks[name][0] is True
+    for name in ("standby_has_every_key", "synchronous_again", "never_two_primaries"):
+        assert checks[name][0] is True
+    assert "one site alone" in checks["exposure_ended"][1]
 
 
 @pytest.fixture

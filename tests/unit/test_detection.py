@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.drivers.postgresql import Reach
-from orchestrator.steps.detection import Detector
+from orchestrator.steps.detection import Absence, Detector
 
 A, R, S, U = Reach.ANSWERS, Reach.REFUSED, Reach.SILENT, Reach.UNABLE
 
@@ -59,3 +59,26 @@ def test_a_primary_that_never_answers_fails_within_the_grace(reaches: list[Reach
     at = failed_at(reaches, every=0.15)
     assert at is not None
     assert at <= 3.5 + 0.15 + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("heard", "at"),
+    [
+        # It reports every second.
+        ([0.2, 0.9, 0.4, 0.8, 0.1, 0.6, 0.3], None),
+        # Its connection stands and nothing comes.
+        ([0.2, 1.2, 2.2, 3.2, 4.2], 3),
+        # It is connected no more; it is back before the grace is over, and gone again.
+        ([0.0, None, None, None, None], 3),
+        ([0.0, None, None, 0.1, None, None, None], 6),
+        # It was gone before anyone looked: the grace begins with the first look.
+        ([9.0, 10.0, 11.0, 12.0], 3),
+        ([None, None, None, None], 3),
+    ],
+)
+def test_a_standby_is_gone_when_it_was_not_heard_for_the_grace(
+    heard: list[float | None], at: int | None
+) -> None:
+    absence = Absence(grace_seconds=3.0)
+    lasts = [absence.lasts(float(second), ago) for second, ago in enumerate(heard)]
+    assert (lasts.index(True) if True in lasts else None) == at
