@@ -55,7 +55,8 @@ def degrade_primary(context: Context) -> None:
         call_no_failure(context, lambda: gone() or time.monotonic() > context.deadline)
         if not gone():
             raise StepFailed(f"site {away.site.name} is still heard: nothing to degrade for")
-        context.mark("detected")
+        if primary.settings.synchronous:
+            context.mark("detected")
         # The rule: a primary that commits on its own disk is not failed over from, cut off or not.
         reach = ask_primary(context)
         context.require("primary_commits", reach is Reach.ANSWERS, f"its own disk: {reach}")
@@ -142,9 +143,9 @@ def _go_on_alone(context: Context, primary: PostgreSQL) -> None:
     if primary.settings.synchronous:
         context.mark("exposed")
         primary.set_synchronous([])
-    else:  # it never waited
+        context.mark("degraded")
+    else:  # it never waited, nor did its clients: neither mark is part of their RTO
         context.mark("exposed", context.marked("fault_done"))
-    context.mark("degraded")
 
 
 def _standby(context: Context) -> ReplicaStatus | None:
