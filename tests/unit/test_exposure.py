@@ -46,7 +46,7 @@ def test_a_write_that_was_acknowledged_without_the_standby_fails() -> None:
     write(raw, "alone", 14, 15)
     assert checks(raw)["promise_kept"] == (
         False,
-        "1 keys sent after the cut were acknowledged before the primary went on alone",
+        "1 keys sent after the cut were acknowledged before the primary was alone",
     )
     assert derive(plan(), raw)["verdict"] == "fail"
 
@@ -61,3 +61,12 @@ def test_an_exposure_that_did_not_end_fails_and_one_without_writes_leaves_doubt(
 
 def test_a_failover_has_no_exposure() -> None:
     assert not {"promise_kept", "exposure_ended"} & checks(good()).keys()
+
+
+def test_a_primary_that_never_waits_makes_no_promise_and_is_exposed_at_once() -> None:
+    raw = cut(("protected", 16))
+    raw["steps"].append({"kind": "mark", "name": "exposed", "t": 10 * S + 1000})
+    write(raw, "alone", 14, 15)
+    seen = checks(raw)
+    assert "promise_kept" not in seen
+    assert seen["exposure_ended"][1].startswith("for 6.00 s")
