@@ -19,6 +19,7 @@ from orchestrator.model.environment import Site
 from orchestrator.model.errors import Refused
 
 _CONNECT_TIMEOUT_SECONDS = 1.0
+_FRESH_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -74,11 +75,21 @@ def fence_database(site: Site, machine: Machine) -> FencingProof:
 
 
 def require(proof: FencingProof, site: str) -> None:
-    """Return if `proof` is about `site`, the old primary. Raises Refused."""
+    """Return if `proof` is about `site`, the old primary, holds what was seen, and is fresh.
+
+    Raises Refused.
+    """
     if proof.site != site:
         raise Refused(
             f"the fencing proof is about site {proof.site}, but the old primary is {site}",
             f"fence site {site} and promote with that proof",
+        )
+    age = (datetime.now(UTC) - proof.at).total_seconds()
+    if not proof.checks or age > _FRESH_SECONDS:
+        raise Refused(
+            f"the fencing proof about site {site} holds {len(proof.checks)} checks and is "
+            f"{age:.0f} s old: a site that was dead then may live now",
+            f"fence site {site} again, immediately before the promotion",
         )
 
 

@@ -46,9 +46,13 @@ class Role(StrEnum):
 
 
 class Reach(StrEnum):
-    """What a question from the network comes to. Refused: nobody listens, the machine says so."""
+    """What a question from the network comes to. Refused: nobody listens, the machine says so.
+
+    Unable: it answers that it cannot commit (it starts, stops, is read-only or has no room).
+    """
 
     ANSWERS = "answers"
+    UNABLE = "unable"
     REFUSED = "refused"
     SILENT = "silent"
 
@@ -68,7 +72,7 @@ class Promotion:
 class ReplicaStatus:
     """One standby as its primary sees it; its lags in bytes are None until it has reported.
 
-    `lag_seconds` is its replay lag, None when idle.
+    `lag_seconds` is its replay lag, None when idle; `heard_seconds` how long ago it reported.
     """
 
     application_name: str
@@ -77,17 +81,22 @@ class ReplicaStatus:
     flush_lag_bytes: int | None
     replay_lag_bytes: int | None
     lag_seconds: float | None
+    heard_seconds: float | None
 
 
 @dataclass(frozen=True)
 class ReceiverStatus:
-    """A standby as it sees itself. `replayed_until` is the commit time of the last replayed."""
+    """A standby as it sees itself. `replayed_until` is the commit time of the last replayed.
+
+    `sender_port` is where it is connected to, 0 when it is not.
+    """
 
     streaming: bool
     received_lsn: str
     replayed_lsn: str
     replay_lag_bytes: int
     replayed_until: datetime | None
+    sender_port: int
 
 
 def primaries(servers: Sequence[PostgreSQL]) -> tuple[str, ...]:
@@ -202,7 +211,8 @@ class PostgreSQL:
                 "SELECT application_name, state, sync_state,"
                 " pg_wal_lsn_diff(pg_current_wal_lsn(), flush_lsn)::bigint,"
                 " pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn)::bigint,"
-                " extract(epoch FROM replay_lag)::float8"
+                " extract(epoch FROM replay_lag)::float8,"
+                " extract(epoch FROM clock_timestamp() - reply_time)::float8"
                 " FROM pg_stat_replication WHERE application_name = ANY(%s)"
                 " ORDER BY application_name",
                 ([site.database.application_name for site in self.environment.sites.values()],),
@@ -217,10 +227,11 @@ class PostgreSQL:
                 "SELECT EXISTS (SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming'),"
                 " pg_last_wal_receive_lsn()::text, pg_last_wal_replay_lsn()::text,"
                 " pg_wal_lsn_diff(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())::bigint,"
-                " pg_last_xact_replay_timestamp()",
+                " pg_last_xact_replay_timestamp(),"
+                " coalesce((SELECT sender_port FROM pg_stat_wal_receiver), 0)",
             )
         return ReceiverStatus(
-            bool(found[0]), found[1] or "", found[2] or "", int(found[3] or 0), found[4]
+            bool(found[0]), found[1] or "", found[2] or "", int(found[3] or 0), *found[4:]
         )
 
     def await_streaming(self, standby: str, *, timeout_seconds: float = 30.0) -> ReplicaStatus:

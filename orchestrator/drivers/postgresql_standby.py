@@ -35,13 +35,15 @@ class Rejoin:
 
 
 def conninfo(server: PostgreSQL, source: Site, user: str, database: str | None = None) -> str:
-    """The libpq string by which `server` reaches `source` as `user`: no password in it."""
+    """The libpq string by which `server` reaches `source` as `user`, by the line: no password."""
     settings = server.settings
+    line = server.environment.line.ends[source.name]
     certificate = settings.certificate_file.with_name(f"{user}.crt")
     key = settings.key_file.with_name(f"{user}.key")
     parts = {
-        "host": source.database.address,
-        "port": str(source.database.port),
+        "host": source.database.address,  # whose name the certificate must have
+        "hostaddr": line.address,
+        "port": str(line.port),
         "user": user,
         "dbname": database,
         "application_name": settings.application_name,

@@ -55,6 +55,8 @@ def production_endpoints(environment: Environment) -> dict[str, tuple[str, int]]
         found[f"{name}/database"] = (site.database.address, site.database.port)
         found[f"{name}/erp"] = _address(site.erp.url)
         found[f"{name}/object_store"] = _address(site.object_store.url)
+    for name, end in environment.line.ends.items():
+        found[f"line/to_{name}"] = (end.address, end.port)
     found["secrets"] = _address(environment.secrets.url)
     found["front_door"] = _address(environment.front_door.url)
     return found

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from orchestrator.model.errors import InfrastructureError
-from orchestrator.probes import availability, ledger, primaries
+from orchestrator.probes import availability, exposure, ledger, primaries
 from orchestrator.probes.journal import Journal, journal_of
 
 EXIT_CODES = {"pass": 0, "fail": 1, "inconclusive": 5}
@@ -21,6 +21,7 @@ EXIT_CODES = {"pass": 0, "fail": 1, "inconclusive": 5}
 _PHASES = {
     "detected": "detect",
     "decided": "decide",
+    "degraded": "degrade",
     "drained": "drain",
     "fenced": "fence",
     "promoted": "promote",
@@ -202,6 +203,7 @@ def _measure(
     checks = _primary_checks(watch, doubts) + rpo.pop("checks")
     if clients and fault is not None and plan.get("impact") == "none":
         checks.append(_unharmed(clients, fault))
+    checks += _exposure_checks(steps, written, clients)
     rto = _round((served - fault) / 1e9) if served is not None and fault is not None else None
     return {"rto_seconds": rto, **rpo, "phases": phases, "outages": outages, "checks": checks}
 
@@ -317,6 +319,28 @@ def _unharmed(clients: Journal, fault: int) -> dict[str, Any]:
     return _check(
         "clients", "no_erp_request_failed", None if not ok + failed else not failed, detail
     )
+
+
+def _exposure_checks(
+    steps: _Steps, written: Journal | None, clients: Journal | None
+) -> list[dict[str, Any]]:
+    """What was acknowledged by one site alone, and that nothing was before it went on alone."""
+    cut, alone, until = steps.mark("fault_done"), steps.mark("exposed"), steps.mark("protected")
+    if cut is None or alone is None or written is None:
+        return []
+    checks = []
+    if alone > cut:  # commits waited for the standby (tier VIP)
+        early = exposure.acknowledged_between(written, cut, alone)
+        detail = f"{early} keys sent after the cut were acknowledged before the primary was alone"
+        checks.append(_check("watch", "promise_kept", not early, detail))
+    if until is None:
+        return [*checks, _check("watch", "exposure_ended", False, "it did not end in the drill")]
+    seen = exposure.exposure(alone, until, written, clients)
+    detail = (
+        f"for {seen.seconds:.2f} s one site alone had what was acknowledged: at most "
+        f"{seen.transactions} ledger transactions and {seen.erp_writes} ERP writes"
+    )
+    return [*checks, _check("watch", "exposure_ended", seen.transactions > 0 or None, detail)]
 
 
 def _check(step: str, name: str, ok: bool | None, detail: str) -> dict[str, Any]:

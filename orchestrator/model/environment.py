@@ -132,6 +132,24 @@ class FrontDoorSettings:
 
 
 @dataclass(frozen=True)
+class Endpoint:
+    """Where something listens (TCP)."""
+
+    address: str
+    port: int
+
+
+@dataclass(frozen=True)
+class LineSettings:
+    """The line between the sites; `ends` maps a site to where the line to its database begins."""
+
+    driver: str
+    ends: dict[str, Endpoint]
+    program: str
+    machine: MachineSettings
+
+
+@dataclass(frozen=True)
 class Targets:
     """What the business asked for."""
 
@@ -172,6 +190,7 @@ class Environment:
     sites: dict[str, Site]
     secrets: SecretsSettings
     front_door: FrontDoorSettings
+    line: LineSettings
     evidence_public_key: Path
     lease_file: Path
     deployment_digest: str
@@ -212,6 +231,12 @@ def _site(name: str, data: dict[str, Any]) -> Site:
     )
 
 
+def _line(data: dict[str, Any]) -> LineSettings:
+    ends = {name: _build(Endpoint, end) for name, end in data["ends"].items()}
+    machine = _build(MachineSettings, data["machine"])
+    return LineSettings(data["driver"], ends, data["program"], machine)
+
+
 def parse_environment(text: str, *, file: str = "") -> Environment:
     """Return the environment that a descriptor's text describes.
 
@@ -241,6 +266,7 @@ def parse_environment(text: str, *, file: str = "") -> Environment:
         sites={name: _site(name, site) for name, site in sorted(data["sites"].items())},
         secrets=_build(SecretsSettings, data["secrets"]),
         front_door=_build(FrontDoorSettings, data["front_door"]),
+        line=_line(data["line"]),
         evidence_public_key=Path(data["trust"]["evidence_public_key"]),
         lease_file=Path(data["lease_file"]),
         deployment_digest=data["deployment"]["digest"],

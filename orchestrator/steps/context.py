@@ -12,6 +12,8 @@ from typing import Any
 
 from orchestrator.drivers.credentials import Credentials
 from orchestrator.drivers.erp import Erp
+from orchestrator.drivers.host import Machine
+from orchestrator.drivers.lease import LeaseFile
 from orchestrator.drivers.postgresql import PostgreSQL, Role
 from orchestrator.drivers.proxy import FrontDoor
 from orchestrator.drivers.secrets import Secrets
@@ -90,6 +92,11 @@ class Context:
     def front_door(self) -> FrontDoor:
         """The proxy."""
         return FrontDoor(self.environment)
+
+    @property
+    def line(self) -> Machine:
+        """The machine of the line between the sites."""
+        return Machine(self.environment.line.machine, LeaseFile(self.environment.lease_file))
 
     @property
     def home(self) -> Site:

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from orchestrator.drivers.files import write_atomically
 from orchestrator.drivers.host import Machine
 from orchestrator.drivers.lease import LeaseFile
-from orchestrator.drivers.postgresql import Reach, Role
+from orchestrator.drivers.postgresql import PostgreSQL, Reach, Role
 from orchestrator.drivers.postgresql_connection import connect_read_write
+from orchestrator.drivers.postgresql_room import fill_disk, log_time, out_of_room, room_bytes
 from orchestrator.model.errors import InfrastructureError, InputError
 from orchestrator.model.fact import timestamp
 from orchestrator.probes import availability, ledger
 from orchestrator.probes.invariants import check_invariants
 from orchestrator.probes.journal import read_journal
 from orchestrator.steps import topology
+from orchestrator.steps.asking import ask_primary, call_no_failure, detector_of
 from orchestrator.steps.context import Context, StepFailed
-from orchestrator.steps.detection import Detector
 from orchestrator.steps.registry import verb
 
-_ASK_SECONDS = 0.5
+_LEAST_ROOM_MIB = 64
 
 
 def _restore(context: Context) -> None:
@@ -32,9 +33,10 @@ def _restore(context: Context) -> None:
 
 @verb(undo=_restore)
 def break_primary(context: Context) -> None:
-    """Break the primary as the drill says: kill its site or its database, or freeze that."""
+    """Break the primary as the drill says: kill its site, or kill, freeze or fill its database."""
     if context.marked("fault_done") is not None:
         return
+    at = context.note("fault_at", {"log_time": log_time(datetime.now(UTC))})
     # RTO counts from before the first signal, and "after the fault" means after the last one: a
     # crash between the two marks makes the measured RTO longer, never shorter.
     context.mark("fault")
@@ -47,10 +49,17 @@ def break_primary(context: Context) -> None:
             kill = server.machine.kill_program(program, context.token)
         case "database-frozen":
             kill = server.machine.freeze_program(program, context.token)
+        case "disk-full":
+            kill = fill_disk(server, context.token)
         case _:
             raise InputError(f"there is no fault {fault!r}", "site, database-killed, …")
     context.mark("fault_done", kill.ended_ns)
-    context.check("primary_broken", kill.processes > 0, f"{fault}: {kill.processes} processes")
+    if fault == "disk-full":
+        # Its own words tell it also when an earlier attempt left no process to be limited.
+        failed = out_of_room(server, str(at["log_time"])).failed_writes
+        context.check("primary_broken", bool(failed), f"{fault}: {(*failed, 'nothing said')[0]}")
+    else:
+        context.check("primary_broken", kill.processes > 0, f"{fault}: {kill.processes} processes")
 
 
 @verb(undo=_restore)
@@ -72,11 +81,11 @@ def drain_primary(context: Context) -> None:
 
 @verb()
 def detect_failure(context: Context) -> None:
-    """Ask the primary's database from the network until it counts as failed."""
-    server, detector = context.servers[context.home.name], _detector(context)
-    while not detector.failed(time.monotonic(), server.reach(_ASK_SECONDS)):
+    """Ask the primary's database from the network for a commit, until it counts as failed."""
+    detector = detector_of(context)
+    while not detector.failed(time.monotonic(), ask_primary(context)):
         if time.monotonic() > context.deadline:
-            raise StepFailed(f"site {context.home.name} still answers: nothing to fail over from")
+            raise StepFailed(f"site {context.home.name} still commits: nothing to fail over from")
         time.sleep(float(context.options["interval_seconds"]))
     context.mark("detected")
 
@@ -87,12 +96,12 @@ def blip_primary(context: Context) -> None:
     if context.marked("fault_done") is not None:
         return
     context.mark("fault")
-    server, detector = context.servers[context.home.name], _detector(context)
+    server, detector = context.servers[context.home.name], detector_of(context)
     seconds = float(context.options["seconds"])
     server.machine.freeze_program(server.settings.program, context.token, seconds)
     # Until it has answered for a while: the rule looks back.
     until = time.monotonic() + seconds + detector.grace_seconds
-    last_ns = _call_no_failure(context, lambda: time.monotonic() >= until)
+    last_ns = call_no_failure(context, lambda: time.monotonic() >= until)
     context.require("blip_seen", last_ns is not None, f"the database was frozen for {seconds:g} s")
     context.mark("fault_done", last_ns)
 
@@ -113,7 +122,7 @@ def kill_front_door(context: Context) -> None:
         context.mark("fault_done", kill.ended_ns)
         context.check("front_door_killed", kill.processes > 0, f"{kill.processes} processes")
     began = time.monotonic()
-    _call_no_failure(context, lambda: _is_open(context) or time.monotonic() > context.deadline)
+    call_no_failure(context, lambda: _is_open(context) or time.monotonic() > context.deadline)
     detail = f"after {time.monotonic() - began:.2f} s, by its machine's supervisord"
     context.require("front_door_back", _is_open(context), detail)
 
@@ -125,43 +134,26 @@ def _is_open(context: Context) -> bool:
         return False
 
 
-def _call_no_failure(context: Context, over: Callable[[], bool]) -> int | None:
-    """Apply the rule of detection until it is `over`: it must not say that the primary failed.
-
-    Returns when the last question stayed unanswered (monotonic ns); None when none did.
-    """
-    server, detector = context.servers[context.home.name], _detector(context)
-    asked = silent = 0
-    failed, last_ns = False, None
-    while not asked or not over():
-        now = time.monotonic()
-        reach = server.reach(_ASK_SECONDS)
-        failed = detector.failed(now, reach) or failed
-        asked += 1
-        if reach is not Reach.ANSWERS:
-            silent += 1
-            last_ns = time.monotonic_ns()
-        time.sleep(float(context.options["interval_seconds"]))
-    detail = f"{silent} of {asked} questions were not answered, grace {detector.grace_seconds:g} s"
-    context.check("no_failure_called", not failed, detail)
-    return last_ns
-
-
-def _detector(context: Context) -> Detector:
-    misses, grace = context.options["misses"], context.options["grace_seconds"]
-    return Detector(int(misses), float(grace))
-
-
 @verb()
 def decide_failover(context: Context) -> None:
-    """The rules for a failover hold: the primary is down, the standby lives, promising no loss."""
+    """The rules for a failover hold: the primary is down, the standby lives, promising no loss.
+
+    A primary that is out of room could also be given some. It is failed over from when it cannot
+    come back as it is (its restart writes too): what may be deleted is a person's decision and
+    takes a person's time, while the standby has every acknowledged write. That one must have room,
+    or it would be the next.
+    """
     if context.marked("decided") is not None:
         return
     home, away = (context.servers[site.name] for site in (context.home, context.away))
-    reach = home.reach(_ASK_SECONDS)
+    reach = ask_primary(context)
     context.require("primary_is_down", reach is not Reach.ANSWERS, f"{home.site.name}: {reach}")
     role = away.role()
     context.require("standby_lives", role is not Role.DOWN, f"site {away.site.name} is {role}")
+    room = room_bytes(away) // 2**20
+    least = f"{room} MiB free, {_LEAST_ROOM_MIB} wanted: a full standby would be the next to stop"
+    context.require("standby_has_room", room >= _LEAST_ROOM_MIB, least)
+    _require_no_way_back(context, home)
     start = context.noted("baseline_replication")
     detail = f"before the fault: {start['sync_state'] if start else 'not seen'}"
     promised = bool(start) and (start or {})["sync_state"] in {"sync", "quorum"}
@@ -170,6 +162,17 @@ def decide_failover(context: Context) -> None:
     else:
         context.check("no_loss_promised", promised or None, f"{detail} (tier standard allows it)")
     context.mark("decided")
+
+
+def _require_no_way_back(context: Context, home: PostgreSQL) -> None:
+    """If the primary is out of room, its own restart has failed for that too."""
+    at = context.noted("fault_at")
+    if at is None or not home.machine.is_running():
+        return
+    lack = out_of_room(home, str(at["log_time"]))
+    if lack.failed_writes:
+        detail = f"the restart writes as well: {lack.failed_writes[-1]}"
+        context.require("restart_needs_room", lack.restart_failed, detail)
 
 
 @verb()
@@ -285,3 +288,6 @@ def restore_topology(context: Context) -> None:
     made = topology.restore(context)
     steps = ", ".join(f"{transition.verb} {transition.site}" for transition in made)
     context.check("topology_restored", True, steps or "by an earlier attempt")
+    room = {site: room_bytes(server) // 2**20 for site, server in context.servers.items()}
+    detail = ", ".join(f"site {site}: {free} MiB free" for site, free in room.items())
+    context.check("room_given_back", min(room.values()) >= _LEAST_ROOM_MIB, detail)

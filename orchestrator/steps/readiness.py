@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +13,7 @@ import psycopg
 from orchestrator.drivers.erp import Erp
 from orchestrator.drivers.postgresql import PostgreSQL
 from orchestrator.drivers.postgresql_connection import value
+from orchestrator.drivers.postgresql_room import room_bytes
 from orchestrator.drivers.postgresql_standby import conninfo
 from orchestrator.model.canonical import sha256
 from orchestrator.model.errors import AnlanError, InfrastructureError
@@ -124,8 +124,8 @@ def check_erps(context: Context) -> None:
 def check_room(context: Context) -> None:
     """Each site has room for what a recovery writes."""
     limit = float(context.options["free_mib"])
-    for name, site in context.environment.sites.items():
-        free = shutil.disk_usage(site.database.data_directory).free / 2**20
+    for name, server in context.servers.items():
+        free = room_bytes(server) / 2**20
         context.check(f"room_{name}", free >= limit, f"{free:.0f} MiB free, {limit:g} wanted")
 
 

@@ -25,6 +25,7 @@ from functools import partial
 from orchestrator.drivers.erp import Erp
 from orchestrator.drivers.fencing import FencingProof, fence_database, fence_machine
 from orchestrator.drivers.postgresql import PostgreSQL, Promotion, Role
+from orchestrator.drivers.postgresql_room import give_room
 from orchestrator.drivers.postgresql_standby import (
     basebackup,
     configure_standby,
@@ -148,10 +149,12 @@ def restore(context: Context) -> list[Transition]:
     Raises InfrastructureError or StepFailed when one does not succeed; calling again goes on.
     """
     made: list[Transition] = []
+    context.line.thaw_program(context.environment.line.program)
     for server in context.servers.values():
-        # What a drill froze goes on. A frozen primary is never beside a promoted standby: the
-        # proof that it was dead came first.
+        # What a drill froze goes on, and there is room again. A frozen primary is never beside a
+        # promoted standby: the proof that it was dead came first.
         server.machine.thaw_program(server.settings.program)
+        give_room(server)
     while (transition := next_transition(look(context))) is not None:
         if len(made) >= _MAX_TRANSITIONS:
             raise StepFailed(f"no rest after {len(made)} transitions, the last: {made[-3:]}")
@@ -309,7 +312,7 @@ def _require_all_received(standby: PostgreSQL, stopped: PostgreSQL) -> None:
     if state is None or found is None or state[1].strip() != "shut down":
         raise StepFailed(f"site {stopped.site.name} did not stop cleanly: no failback")
     received = standby.receiver().received_lsn
-    if _lsn(received) <= _lsn(found[1]):
+    if lsn(received) <= lsn(found[1]):
         raise StepFailed(
             f"site {standby.site.name} received up to {received}, "
             f"site {stopped.site.name} wrote up to {found[1]}: no failback"
@@ -413,6 +416,7 @@ def _control_data(server: PostgreSQL) -> str:
     ).output
 
 
-def _lsn(text: str) -> int:
+def lsn(text: str) -> int:
+    """A log sequence number as a number of bytes; 0 for an empty text."""
     high, _, low = text.partition("/")
     return (int(high or "0", 16) << 32) + int(low or "0", 16)

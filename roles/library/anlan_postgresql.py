@@ -79,7 +79,7 @@ class Server:
                     escaped(login["password"]),
                 ]
             )
-            for place in (self.parameters, self.parameters["peer"])
+            for place in self.places()
             for login in (self.parameters["replicator"], self.parameters["rewinder"])
         ]
         return {
@@ -88,6 +88,11 @@ class Server:
             etc / "pg_ident.conf": self.parameters["ident"],
             self.passfile: "\n".join(lines) + "\n",
         }
+
+    def places(self) -> list[dict[str, Any]]:
+        """Where its programs log in; by the line the peer keeps its name and has another port."""
+        peer = self.parameters["peer"]
+        return [self.parameters, peer, {**peer, "port": peer["line"]["port"]}]
 
     def needs(self) -> list[str]:
         """What is missing or differs: names of files, and `data`."""
@@ -118,12 +123,13 @@ class Server:
             self.data.parent.mkdir(exist_ok=True)
             self.fresh.rename(self.data)
 
-    def conninfo(self, user: str, database: str | None = None) -> str:
-        """The libpq string that reaches the peer as `user`, without a password."""
+    def conninfo(self, user: str, database: str | None = None, *, direct: bool = False) -> str:
+        """The libpq string that reaches the peer as `user` by the line, without a password."""
         peer, tls = self.parameters["peer"], self.machine / "tls"
         parts = {
-            "host": peer["address"],
-            "port": str(peer["port"]),
+            "host": peer["address"],  # whose name the certificate must have
+            "hostaddr": None if direct else peer["line"]["address"],
+            "port": str(peer["port"] if direct else peer["line"]["port"]),
             "user": user,
             "dbname": database,
             "application_name": self.parameters["name"],
@@ -155,10 +161,12 @@ class Server:
                 "is not started as a second primary; finish the drill (`anlan drill resume RUN`) "
                 "or bring the environment back (`anlan env restore ENV`)"
             )
+        # Past the line: one that is cut must not hide another primary.
+        peer = self.conninfo("rewinder", "postgres", direct=True)
         question = "SELECT pg_is_in_recovery()"
         command = [
             str(Path(self.parameters["bin_directory"]) / "psql"),
-            *("-X", "-A", "-t", "-d", self.conninfo("rewinder", "postgres"), "-c", question),
+            *("-X", "-A", "-t", "-d", peer, "-c", question),
         ]
         try:
             answer = run_as(self.user, command, timeout_seconds=15).strip()

@@ -82,6 +82,12 @@ def describe(layout: Layout, digest: str) -> dict[str, Any]:
             "program": "frontdoor",
             "machine": _machine(common),
         },
+        "line": {
+            "driver": "haproxy",
+            "ends": {name: layout.line(name) for name in _START},
+            "program": "line",
+            "machine": _machine(common),
+        },
         "trust": {"evidence_public_key": str(root / "trust" / "evidence.pub")},
         "lease_file": str(root / "lease.json"),
         "deployment": {"digest": digest},

@@ -16,6 +16,7 @@ from stacks.components.parts import (
     Database,
     Erp,
     FrontDoor,
+    Line,
     Part,
     SecretManager,
     Site,
@@ -74,6 +75,7 @@ class ErpEnvironment(pulumi.ComponentResource):
         common = Site("common", layout, ground, [soil], self)
         sites = {name: Site(name, layout, ground, [soil], self) for name in ("a", "b")}
         secrets = SecretManager(layout, ground, common.machine, self)
+        line = Line(layout, ground, common.machine, self)
         stores = {
             name: BackupRepository(name, layout, ground, [site.machine, secrets.last], self)
             for name, site in sites.items()
@@ -93,7 +95,7 @@ class ErpEnvironment(pulumi.ComponentResource):
             "standby",
             layout,
             ground,
-            [sites["b"].machine, secrets.last, a.data, a.backup],
+            [sites["b"].machine, secrets.last, line.last, a.data, a.backup],
             repositories,
             self,
         )

@@ -16,6 +16,8 @@ PORTS = {
     "secrets": 200,
     "secrets_cluster": 201,
     "postgresql": 432,
+    "line_to_a": 433,
+    "line_to_b": 434,
     "front_door": 443,
     "erp": 800,
     "object_store": 900,
@@ -97,6 +99,10 @@ class Layout:
     def endpoint(self, machine: str, part: str) -> dict[str, Any]:
         """Return address and port of a part on a machine."""
         return {"address": self.config.addresses[machine], "port": self.port(part)}
+
+    def line(self, site: str) -> dict[str, Any]:
+        """Return address and port of the line that leads to the database of a site."""
+        return self.endpoint("common", f"line_to_{site}")
 
     @property
     def ca_file(self) -> str:

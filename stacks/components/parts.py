@@ -82,6 +82,21 @@ class Site(Part):
         self.register_outputs({"address": layout.config.addresses[site]})
 
 
+class Line(Part):
+    """The line between the sites, by which their databases reach each other."""
+
+    def __init__(
+        self, layout: Layout, ground: pulumi.Input[str], machine: AnsibleRole, parent: Any
+    ) -> None:
+        super().__init__("Line", "line", layout, ground, parent)
+        ends = {
+            site: {**layout.endpoint(site, "postgresql"), "listen": layout.line(site)["port"]}
+            for site in STANDBY_OF
+        }
+        self.role("line", "line", "common", {"ends": ends}, [machine])
+        self.register_outputs({"ends": ends})
+
+
 class BackupRepository(Part):
     """The object store of one site, with Object Lock, for backups and evidence."""
 
@@ -148,7 +163,11 @@ class Database(Part):
             "version": POSTGRESQL_VERSION,
             "node_role": role,
             "name": f"site_{site}",
-            "peer": {**layout.endpoint(peer, "postgresql"), "name": f"site_{peer}"},
+            "peer": {
+                **layout.endpoint(peer, "postgresql"),
+                "name": f"site_{peer}",
+                "line": layout.line(peer),
+            },
             "audit_retention_days": layout.config.audit_retention_days,
         }
 

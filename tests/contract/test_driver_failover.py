@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -52,6 +52,13 @@ def test_promotion_is_refused_without_a_proof_about_the_old_primary(
 ) -> None:
     with pytest.raises(Refused, match="the old primary is a"):
         servers["b"].promote(token, proof_of("b"))
+    with pytest.raises(Refused, match="holds 0 checks"):
+        servers["b"].promote(token, proof_of("a"))
+    old = replace(
+        proof_of("a"), at=datetime.now(UTC) - timedelta(minutes=2), checks={"port_refused": True}
+    )
+    with pytest.raises(Refused, match="120 s old"):
+        servers["b"].promote(token, old)
     assert servers["b"].role() is Role.STANDBY
 
 

@@ -33,10 +33,12 @@ CRASH = [sys.executable, "-m", "tests.faults.crash"]
 SHORT = {
     "failover": ["-p", "baseline_seconds=1"],
     "failover-frozen": ["-p", "baseline_seconds=1", "-p", "fault=database-frozen"],
+    "failover-full": ["-p", "baseline_seconds=1", "-p", "fault=disk-full"],
     "false-failover": ["-p", "baseline_seconds=1"],
     "front-door-killed": ["-p", "baseline_seconds=1"],
     "certificate-expiry": ["-p", "baseline_seconds=1", "-p", "ttl_seconds=25"],
     "secrets-loss": ["-p", "baseline_seconds=1"],
+    "partition": ["-p", "baseline_seconds=1", "-p", "alone_seconds=1"],
     "switchover": ["-p", "baseline_seconds=1"],
     "restore": ["-p", "observe_seconds=1"],
     "backup": ["-p", "type=incr"],
@@ -66,6 +68,9 @@ MOMENTS = [
     ("failover-frozen", "end:break-primary:before"),
     ("failover-frozen", "in:detect-failure:2.0"),
     ("failover-frozen", "end:power-off-primary:before"),
+    ("failover-full", "in:break-primary:0.15"),
+    ("failover-full", "mark:fault_done:before"),
+    ("failover-full", "end:decide-failover:before"),
     ("false-failover", "in:blip-primary:1.0"),
     ("front-door-killed", "mark:fault:after"),
     ("front-door-killed", "in:kill-front-door:0.3"),
@@ -73,6 +78,11 @@ MOMENTS = [
     ("secrets-loss", "mark:secrets_lost:before"),
     ("secrets-loss", "in:restore-secrets:4.0"),
     ("secrets-loss", "mark:secrets_served:before"),
+    ("partition", "mark:fault_done:before"),
+    ("partition", "in:degrade-primary:2.0"),
+    ("partition", "mark:exposed:after"),
+    ("partition", "end:check-cut-off-standby:before"),
+    ("partition", "mark:protected:before"),
     ("switchover", "mark:fault:after"),
     ("switchover", "in:drain-primary:0.3"),
     ("switchover", "end:drain-primary:before"),
@@ -106,7 +116,7 @@ def die_at(state: Path, moment: str, *arguments: str) -> None:
 def test_a_killed_run_is_resumed_and_loses_nothing(
     environment: Environment, state: Path, drill: str, moment: str
 ) -> None:
-    name = drill.removesuffix("-frozen")
+    name = drill.removesuffix("-frozen").removesuffix("-full")
     die_at(state, moment, "run", name, environment.name, *SHORT[drill])
     run = only_run(state)
     assert LeaseFile(environment.lease_file).current().run_id == run
