@@ -28,7 +28,10 @@ _LOCKED = 50
 
 @dataclass(frozen=True)
 class Backup:
-    """One backup of one repository; times are aware UTC, sizes in bytes."""
+    """One backup of one repository; times are aware UTC, sizes in bytes.
+
+    `stop_lsn` is where in the WAL it became consistent, `stop_wal` the segment that holds that.
+    """
 
     repository: int
     label: str
@@ -38,6 +41,8 @@ class Backup:
     size_bytes: int
     stored_bytes: int
     error: bool
+    stop_lsn: str
+    stop_wal: str
 
 
 @dataclass(frozen=True)
@@ -174,6 +179,13 @@ class PgBackRest:
         ]
         return self._run("restore", *arguments, timeout=timeout_seconds, environment=environment)
 
+    def fetch_archived(
+        self, name: str, target: Path, *, environment: dict[str, str], timeout_seconds: float
+    ) -> None:
+        """Get one WAL segment, or timeline history, of the archive into the file `target`."""
+        arguments = (name, str(target))
+        self._run("archive-get", *arguments, timeout=timeout_seconds, environment=environment)
+
     def _run(
         self,
         verb: str,
@@ -187,8 +199,8 @@ class PgBackRest:
                 "pgbackrest",
                 f"--config={self._config_file}",
                 f"--stanza={self.settings.stanza}",
-                *arguments,
                 verb,
+                *arguments,
             ],
             timeout_seconds=timeout,
             as_user=self.site.machine.service_user,
@@ -210,6 +222,8 @@ def _backup(entry: dict[str, Any]) -> Backup:
         # With bundles pgBackRest gives the delta alone.
         stored_bytes=int(stored.get("size") or stored.get("delta") or 0),
         error=bool(entry.get("error")),
+        stop_lsn=str(entry["lsn"]["stop"]),
+        stop_wal=str(entry["archive"]["stop"]),
     )
 
 

@@ -128,12 +128,33 @@ INVARIANTS = (
         " LEFT JOIN account_invoice i ON m.origin = 'account.invoice,' || i.id"
         " WHERE m.origin LIKE 'account.invoice,%' AND i.id IS NULL",
     ),
+    Invariant(
+        "party_codes_agree",
+        "a party's code and the forms of it that are searched agree",
+        "party_party",
+        # Tryton derives both from the code whenever it writes one (module party, compute_fields).
+        r"SELECT id FROM party_party"
+        r" WHERE code_alnum IS DISTINCT FROM regexp_replace(code, '[\W_]', '', 'g')"
+        r" OR code_digit IS DISTINCT FROM"
+        r" nullif(right(regexp_replace(code, '\D', '', 'g'), 18), '')::bigint",
+    ),
 )
 
 
 def check_invariants(connection: Connection) -> tuple[InvariantResult, ...]:
     """Run every rule on the ERP's database. Raises InfrastructureError when one cannot run."""
     return tuple(_check(connection, invariant) for invariant in INVARIANTS)
+
+
+def violations(connection: Connection) -> dict[str, list[str]]:
+    """The records that break each rule that is broken, by the first column of its query.
+
+    Raises InfrastructureError when a rule cannot be asked.
+    """
+    found = {
+        one.name: sorted({str(row[0]) for row in _rows(connection, one)}) for one in INVARIANTS
+    }
+    return {name: records for name, records in found.items() if records}
 
 
 def row_counts(connection: Connection) -> RowCounts:
@@ -184,21 +205,24 @@ def compare_rows(production: Connection, twin: Connection, until: str) -> dict[s
 
 
 def _check(connection: Connection, invariant: Invariant) -> InvariantResult:
-    try:
-        rows: list[tuple[Any, ...]] = connection.execute(invariant.query.encode()).fetchall()
-        population = _count(connection, invariant.table)
-    except psycopg.Error as error:
-        raise InfrastructureError(
-            f"the invariant {invariant.name} cannot be checked: {error}",
-            "is this the ERP's database, with the modules of role `erp`?",
-        ) from error
+    rows = _rows(connection, invariant)
     return InvariantResult(
         name=invariant.name,
         says=invariant.says,
         violations=len(rows),
         rows=tuple(tuple(map(str, row)) for row in rows[:_SHOWN_ROWS]),
-        population=population,
+        population=_count(connection, invariant.table),
     )
+
+
+def _rows(connection: Connection, invariant: Invariant) -> list[tuple[Any, ...]]:
+    try:
+        return connection.execute(invariant.query.encode()).fetchall()
+    except psycopg.Error as error:
+        raise InfrastructureError(
+            f"the invariant {invariant.name} cannot be checked: {error}",
+            "is this the ERP's database, with the modules of role `erp`?",
+        ) from error
 
 
 def _count(connection: Connection, table: str) -> int:

@@ -1,6 +1,26 @@
 """The verbs that drills are made of; importing this package registers them all."""
 
-from orchestrator.steps import backup, environment, failover, observe, readiness, restore
+from orchestrator.steps import (
+    backup,
+    corruption,
+    environment,
+    failover,
+    locate,
+    observe,
+    readiness,
+    restore,
+)
 from orchestrator.steps.registry import VERBS, Verb
 
-__all__ = ["VERBS", "Verb", "backup", "environment", "failover", "observe", "readiness", "restore"]
+__all__ = [
+    "VERBS",
+    "Verb",
+    "backup",
+    "corruption",
+    "environment",
+    "failover",
+    "locate",
+    "observe",
+    "readiness",
+    "restore",
+]
