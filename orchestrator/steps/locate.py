@@ -170,7 +170,7 @@ class _Search:
         xid = commit.xid if commit else ""
         database = twin_database(self.context)
         with database.connect_local(database.site.database.name) as connection:
-            violated = violations(connection)
+            violated = violations(connection, self.context.run_id)
             row = connection.execute(
                 "SELECT key FROM anlan.ledger WHERE run = %s AND xmin::text = %s",
                 (self.context.run_id, xid),

@@ -230,7 +230,7 @@ def check_twin_integrity(context: Context) -> None:
     )
     context.check("amcheck", sound.is_sound, "; ".join(sound.problems[:5]) or "consistent")
     with database.connect_local(name) as connection:
-        for result in check_invariants(connection):
+        for result in check_invariants(connection, context.run_id):
             ok = None if result.population == 0 else result.violations == 0
             detail = f"{result.says}: {result.violations} of {result.population} violate it"
             context.check(result.name, ok, detail)

@@ -33,6 +33,7 @@ SHORT = {
     "switchover": ["-p", "baseline_seconds=1"],
     "restore": ["-p", "observe_seconds=1"],
     "backup": ["-p", "type=incr"],
+    "corruption": ["-p", "observe_seconds=1"],
 }
 
 
@@ -74,6 +75,14 @@ MOMENTS = [
     ("restore", "begin:remove-twin:after"),
     ("restore", "mark:ended:before"),
     ("backup", "in:take-backup:1.0"),
+    ("corruption", "note:damage:before"),
+    ("corruption", "end:damage-marker:before"),
+    ("corruption", "note:search:after"),
+    # In the middle of a twin's restore, and of its recovery, as the case may be.
+    ("corruption", "in:locate-damage:0.7"),
+    ("corruption", "in:locate-damage:6.2"),
+    ("corruption", "note:target:before"),
+    ("corruption", "note:damage_opened:after"),
 ]
 
 
@@ -146,7 +155,7 @@ def resumed(environment: Environment, state: Path, run: str) -> dict[str, Any]:
     if derived["ledger"]:
         assert derived["ledger"]["acknowledged"] == derived["ledger"]["recovered"] > 0
         assert derived["ledger"]["lost_keys"] == []
-    if not result["run_id"].startswith(("backup", "restore")):
+    if not result["run_id"].startswith(("backup", "corruption", "restore")):
         checks = {check["name"]: check["ok"] for check in derived["checks"]}
         assert checks["never_two_primaries"] is True
         assert derived["rto_seconds"] > 0
