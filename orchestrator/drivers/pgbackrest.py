@@ -30,7 +30,7 @@ _LOCKED = 50
 class Backup:
     """One backup of one repository; times are aware UTC, sizes in bytes.
 
-    `stop_lsn` is where in the WAL it became consistent, `stop_wal` the segment that holds that.
+    Its recovery begins in the WAL segment `start_wal` and is consistent at `stop_lsn`.
     """
 
     repository: int
@@ -42,7 +42,7 @@ class Backup:
     stored_bytes: int
     error: bool
     stop_lsn: str
-    stop_wal: str
+    start_wal: str
 
 
 @dataclass(frozen=True)
@@ -223,7 +223,7 @@ def _backup(entry: dict[str, Any]) -> Backup:
         stored_bytes=int(stored.get("size") or stored.get("delta") or 0),
         error=bool(entry.get("error")),
         stop_lsn=str(entry["lsn"]["stop"]),
-        stop_wal=str(entry["archive"]["stop"]),
+        start_wal=str(entry["archive"]["start"]),
     )
 
 

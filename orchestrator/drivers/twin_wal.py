@@ -1,8 +1,9 @@
 """The commits in a repository's archive, in the order in which a recovery replays them.
 
-The segments are fetched by pgBackRest into the twin and read by pg_waldump, so the archive alone is
-asked, as in a recovery. After a failover the archive holds more than one timeline: each segment is
-taken from the newest timeline that had begun by then, which carries over what its parent wrote.
+pgBackRest fetches the segments into the twin, where later recoveries find them, and pg_waldump
+reads them: the archive alone is asked, as in a recovery. After a failover it holds more than one
+timeline: each segment is taken from the newest that had begun by then, which carries over what its
+parent wrote.
 """
 
 from __future__ import annotations
@@ -49,23 +50,27 @@ def archived_commits(
     last_wal: str,
     timeout_seconds: float,
 ) -> tuple[Commit, ...]:
-    """Every commit from `after_lsn` up to `until_lsn`; the segments are those that hold the two.
+    """Every commit from `after_lsn` up to `until_lsn`; the segments are all that are needed.
+
+    `first_wal` is where the recovery of the backup begins, `last_wal` holds `until_lsn`.
 
     The twin's database must have been restored (pgBackRest compares the system's identifier).
     Raises InfrastructureError when a segment is missing or the WAL ends before `until_lsn`.
     """
-    folder = database.twin.directory / "wal"
-    folder.mkdir(exist_ok=True)
-    own(folder, database.site.machine.service_user)
+    folder, read = database.wal_directory, database.wal_directory / "read"
+    for one in (folder, read):
+        one.mkdir(exist_ok=True)
+        own(one, database.site.machine.service_user)
     fetch = partial(
         database.archive().fetch_archived,
         environment={MARKER: str(database.twin.directory)},
         timeout_seconds=timeout_seconds,
     )
     timeline = last_wal[:8]
-    switches = []
-    if int(timeline, 16) > 1:
-        history = folder / f"{timeline}.history"
+    switches: list[tuple[str, int]] = []
+    # A recovery looks for the newest timeline one by one, so it needs the history of each.
+    for number in range(max(2, int(first_wal[:8], 16)), int(timeline, 16) + 1):
+        history = folder / f"{number:08X}.history"
         fetch(history.name, history)
         switches = _switches(history.read_text())
     size = database.segment_bytes()
@@ -73,14 +78,19 @@ def archived_commits(
 
     def fetch_segment(number: int) -> None:
         name = _name(number, size)
-        source = next((tli for tli, end in switches if number < end // size), timeline)
-        # One name for all timelines, so that they are read as one.
-        fetch(f"{source}{name}", folder / f"{timeline}{name}")
+        segment = next((tli for tli, end in switches if number < end // size), timeline) + name
+        if not (folder / segment).exists():
+            fetch(segment, folder / f"{segment}.part")
+            (folder / f"{segment}.part").rename(folder / segment)
+        # All timelines under the name of one, so that they are read as one.
+        link = read / f"{timeline}{name}"
+        if not link.is_symlink():
+            link.symlink_to(folder / segment)
 
     with ThreadPoolExecutor(_PARALLEL) as pool:
         list(pool.map(fetch_segment, range(first, last + 1)))
     ends = [f"{timeline}{_name(number, size)}" for number in (first, last)]
-    seen = list(_records(database, folder, *ends, timeout_seconds=timeout_seconds))
+    seen = list(_records(database, read, *ends, timeout_seconds=timeout_seconds))
     until = position(until_lsn)
     if not seen or position(seen[-1][1]) < until:
         raise InfrastructureError(

@@ -142,7 +142,7 @@ class _Search:
             twin_database(self.context),
             after_lsn=self.backup.stop_lsn,
             until_lsn=str(search["lsn"]),
-            first_wal=self.backup.stop_wal,
+            first_wal=self.backup.start_wal,
             last_wal=str(search["wal"]),
             timeout_seconds=self.context.seconds_left,
         )

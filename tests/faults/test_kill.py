@@ -75,13 +75,9 @@ MOMENTS = [
     ("restore", "begin:remove-twin:after"),
     ("restore", "mark:ended:before"),
     ("backup", "in:take-backup:1.0"),
-    ("corruption", "note:damage:before"),
     ("corruption", "end:damage-marker:before"),
-    ("corruption", "note:search:after"),
-    # In the middle of a twin's restore, and of its recovery, as the case may be.
-    ("corruption", "in:locate-damage:0.7"),
-    ("corruption", "in:locate-damage:6.2"),
-    ("corruption", "note:target:before"),
+    # In the middle of a twin's restore, or of its recovery, as the case may be.
+    ("corruption", "in:locate-damage:4.2"),
     ("corruption", "note:damage_opened:after"),
 ]
 

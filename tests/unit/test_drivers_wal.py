@@ -29,19 +29,20 @@ desc: SWITCH
 
 
 class _Archive:
-    """An archive that notes what is asked of it, and has the history of timeline 3."""
+    """An archive that notes what is asked of it; every history is that of timeline 3."""
 
     def __init__(self) -> None:
         self.asked: dict[str, str] = {}
 
     def fetch_archived(self, name: str, target: Path, **_: Any) -> None:
-        self.asked[target.name] = name
+        self.asked[name] = target.name
         target.write_text(_HISTORY)
 
 
 def _database(folder: Path, archive: _Archive) -> Any:
     return SimpleNamespace(
         twin=SimpleNamespace(directory=folder),
+        wal_directory=folder / "wal",
         site=SimpleNamespace(machine=SimpleNamespace(service_user=None)),
         bin_directory=folder,
         archive=lambda: archive,
@@ -70,13 +71,17 @@ def dump(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_segments_come_from_the_timeline_that_a_recovery_would_take(tmp_path: Path) -> None:
     archive = _Archive()
     assert _commits(tmp_path, archive, "0/8000300") == ("741", "743")
-    assert archive.asked == {
-        "00000003.history": "00000003.history",
-        "000000030000000000000005": "000000010000000000000005",
-        "000000030000000000000006": "000000020000000000000006",
-        "000000030000000000000007": "000000020000000000000007",
-        "000000030000000000000008": "000000030000000000000008",
+    assert set(archive.asked) == {
+        "000000010000000000000005",
+        "00000002.history",
+        "000000020000000000000006",
+        "000000020000000000000007",
+        "00000003.history",
+        "000000030000000000000008",
     }
+    assert sorted(path.name for path in (tmp_path / "wal" / "read").iterdir()) == [
+        f"00000003000000000000000{number}" for number in (5, 6, 7, 8)
+    ]
     assert _commits(tmp_path, archive, "0/8000200") == ("741",)
 
 
