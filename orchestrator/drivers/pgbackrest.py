@@ -28,7 +28,10 @@ _LOCKED = 50
 
 @dataclass(frozen=True)
 class Backup:
-    """One backup of one repository; times are aware UTC, sizes in bytes."""
+    """One backup of one repository; times are aware UTC, sizes in bytes.
+
+    Its recovery begins in the WAL segment `start_wal` and is consistent at `stop_lsn`.
+    """
 
     repository: int
     label: str
@@ -38,6 +41,8 @@ class Backup:
     size_bytes: int
     stored_bytes: int
     error: bool
+    stop_lsn: str
+    start_wal: str
 
 
 @dataclass(frozen=True)
@@ -196,6 +201,13 @@ class PgBackRest:
         ]
         return self._run("restore", *arguments, timeout=timeout_seconds, environment=environment)
 
+    def fetch_archived(
+        self, name: str, target: Path, *, environment: dict[str, str], timeout_seconds: float
+    ) -> None:
+        """Get one WAL segment, or timeline history, of the archive into the file `target`."""
+        arguments = (name, str(target))
+        self._run("archive-get", *arguments, timeout=timeout_seconds, environment=environment)
+
     def _run(
         self,
         verb: str,
@@ -209,8 +221,8 @@ class PgBackRest:
                 "pgbackrest",
                 f"--config={self._config_file}",
                 f"--stanza={self.settings.stanza}",
-                *arguments,
                 verb,
+                *arguments,
             ],
             timeout_seconds=timeout,
             as_user=self.site.machine.service_user,
@@ -232,6 +244,8 @@ def _backup(entry: dict[str, Any]) -> Backup:
         # With bundles pgBackRest gives the delta alone.
         stored_bytes=int(stored.get("size") or stored.get("delta") or 0),
         error=bool(entry.get("error")),
+        stop_lsn=str(entry["lsn"]["stop"]),
+        start_wal=str(entry["archive"]["start"]),
     )
 
 

@@ -37,6 +37,7 @@ _NAMES = {
     "max_locks_per_xact": "max_locks_per_transaction",
 }
 _KEPT_IN_AUTO_CONF = re.compile(r"\s*(restore_command|recovery_target\w*)\s*=")
+_TARGET = re.compile(r"\s*recovery_target\w*\s*=")
 _HBA = """\
 local all postgres peer map=twin
 local all all scram-sha-256
@@ -56,6 +57,7 @@ class TwinDatabase:
         self.site = site
         self.repository = repository
         self.port = site.database.port
+        self.wal_directory = twin.directory / "wal"
         self.bin_directory = site.database.bin_directory
         self._user = site.machine.service_user
         self._pgbackrest_file = twin.directory / "etc" / "pgbackrest.conf"
@@ -81,11 +83,14 @@ class TwinDatabase:
         type_: str = "default",
         target: str | None = None,
         backup_label: str | None = None,
+        pause: bool = False,
         timeout_seconds: float = 3600.0,
     ) -> float:
         """Restore the data directory and make it a twin's; returns the seconds it took.
 
-        `type_` and `target` are pgBackRest's (default, immediate, time, lsn, name, xid).
+        `type_` and `target` are pgBackRest's (default, immediate, time, lsn, name, xid). With
+        `pause` the recovery will stop at the target, read-only, and may go on from there; it takes
+        its WAL from the twin's own folder, if `twin_wal` has fetched that.
         """
         if (self.twin.data_directory / "postmaster.pid").exists():
             self.stop()
@@ -99,7 +104,13 @@ class TwinDatabase:
             own(data, self._user)
         # With nothing to recover to, pgBackRest's default replays to the end and opens by itself.
         action = ["--target-action=promote"] if type_ not in {"default", "none"} else []
-        PgBackRest(self._environment, self.site, config_file=self._pgbackrest_file).restore(
+        if pause:
+            action = ["--target-action=pause"]
+            if self.wal_directory.exists():
+                # To ask pgBackRest for each segment takes most of a short recovery's time.
+                copy = f'cp "{self.wal_directory}/%f" "%p"'
+                action.append(f"--recovery-option=restore_command={copy}")
+        self.archive().restore(
             data,
             repository=self.repository,
             type_=type_,
@@ -110,11 +121,30 @@ class TwinDatabase:
             timeout_seconds=timeout_seconds,
         )
         self._strip(data)
-        self._write_server_configuration(data)
+        self._write_server_configuration()
         return time.monotonic() - started
 
-    def start(self, *, timeout_seconds: float = 600.0) -> float:
-        """Start the server in the namespace; returns the seconds until it accepts writes."""
+    def archive(self) -> PgBackRest:
+        """pgBackRest as the twin uses it (`restore` has written its file)."""
+        return PgBackRest(self._environment, self.site, config_file=self._pgbackrest_file)
+
+    def recover_further(self, xid: str, *, timeout_seconds: float = 600.0) -> None:
+        """Let a paused recovery go on up to another transaction, which must be a later one.
+
+        A recovery does not go back: for that, `restore`.
+        """
+        self.stop()
+        auto = self.twin.data_directory / "postgresql.auto.conf"
+        kept = [line for line in auto.read_text().splitlines() if not _TARGET.match(line)]
+        kept += [f"recovery_target_xid = '{int(xid)}'", "recovery_target_action = 'pause'"]
+        write_atomically(auto, "\n".join(kept) + "\n", mode=0o600, owner=self._user)
+        self.start(paused=True, timeout_seconds=timeout_seconds)
+
+    def start(self, *, paused: bool = False, timeout_seconds: float = 600.0) -> float:
+        """Start the server in the namespace; returns the seconds until it accepts writes.
+
+        With `paused`: until its recovery has stopped at the target, where it can be read.
+        """
         self.twin.open_gateway(*self.repository_endpoint())
         started = time.monotonic()
         process = self.twin.spawn(
@@ -127,7 +157,8 @@ class TwinDatabase:
             ],
             as_user=self._user,
         )
-        while not self._is_open():
+        is_ready = self._is_paused if paused else self._is_open
+        while not is_ready():
             if not process.is_alive() or time.monotonic() - started > timeout_seconds:
                 log = self.twin.log_directory / "postgresql.log"
                 tail = " | ".join(log.read_text(errors="replace").splitlines()[-6:])
@@ -137,6 +168,11 @@ class TwinDatabase:
                 )
             time.sleep(0.05)
         return time.monotonic() - started
+
+    def segment_bytes(self) -> int:
+        """The size of a WAL segment of the restored database."""
+        found = re.search(r"^Bytes per WAL segment:\s+(\d+)", self._control(), re.MULTILINE)
+        return int(found[1]) if found else 1 << 24
 
     def connect_local(self, database: str = "postgres") -> Connection:
         """Connect as the superuser by the twin's unix socket (which needs no network)."""
@@ -170,9 +206,16 @@ class TwinDatabase:
             )
 
     def _is_open(self) -> bool:
+        return self._answers("SELECT NOT pg_is_in_recovery()")
+
+    def _is_paused(self) -> bool:
+        # Refused before the recovery is consistent, and an error after it.
+        return self._answers("SELECT pg_get_wal_replay_pause_state() = 'paused'")
+
+    def _answers(self, question: str) -> bool:
         try:
             with self.connect_local() as connection:
-                return not value(connection, "SELECT pg_is_in_recovery()")
+                return bool(value(connection, question))
         except (InfrastructureError, psycopg.Error):
             return False
 
@@ -226,10 +269,12 @@ class TwinDatabase:
         write_atomically(auto, "\n".join(kept) + "\n", mode=0o600, owner=self._user)
         (data / "standby.signal").unlink(missing_ok=True)
 
-    def _write_server_configuration(self, data: Path) -> None:
-        control = run(
-            [self.bin_directory / "pg_controldata", data], timeout_seconds=30.0, as_user=self._user
-        ).output
+    def _control(self) -> str:
+        command = [self.bin_directory / "pg_controldata", self.twin.data_directory]
+        return run(command, timeout_seconds=30.0, as_user=self._user).output
+
+    def _write_server_configuration(self) -> None:
+        control = self._control()
         limits = []
         for name in _CONTROL_SETTINGS:
             found = re.search(rf"^{name} setting:\s+(\d+)", control, re.MULTILINE)

@@ -28,6 +28,7 @@ _PHASES = {
     "routed": "route",
     "first_erp_write": "application",
     "twin_made": "isolate",
+    "located": "locate",
     "restored": "fetch",
     "twin_open": "recover",
     "twin_served": "application",

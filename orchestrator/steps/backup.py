@@ -40,7 +40,8 @@ def _remove_marker(context: Context) -> None:
     erp.logout()
 
 
-def _marker_text(context: Context) -> str:
+def marker_text(context: Context) -> str:
+    """The name of the party that `write_marker` makes."""
     return f"{marker(context.run_id)}marker"
 
 
@@ -48,7 +49,7 @@ def _marker_text(context: Context) -> str:
 def write_marker(context: Context) -> None:
     """Write a record with an unmistakable name through the ERP; no backup may show it in clear."""
     erp = context.erp()
-    name = _marker_text(context)
+    name = marker_text(context)
     if not erp.search(MODEL, [["name", "=", name]]):
         erp.create(MODEL, [{"name": name}])
     erp.logout()
@@ -91,7 +92,7 @@ def verify_repositories(context: Context) -> None:
 @verb()
 def check_encryption(context: Context) -> None:
     """Look for the marker in the repositories' bytes, and in the database's as the control."""
-    needle = _marker_text(context).encode()
+    needle = marker_text(context).encode()
     data = _Scan(context.primary.settings.data_directory / "base", needle)
     context.check(
         "marker_in_database_files",

@@ -30,8 +30,10 @@ def _twin(context: Context) -> Twin:
     return Twin(context.environment, context.run_id, context.home.machine.service_user)
 
 
-def _database(context: Context) -> TwinDatabase:
-    number = int((context.noted("target") or {})["repository"])
+def twin_database(context: Context) -> TwinDatabase:
+    """The database of the run's twin, of the repository that is restored from."""
+    chosen = context.noted("target") or context.noted("search") or {}
+    number = int(chosen["repository"])
     # The twin restores as the site that holds the repository would.
     return TwinDatabase(context.environment, _twin(context), repositories(context)[number], number)
 
@@ -64,7 +66,7 @@ def choose_target(context: Context) -> None:
             "value": entry.xid if entry else f"{moment:%Y-%m-%d %H:%M:%S.%f}+00",
             "entry": asdict(entry) if entry else None,
             "utc": moment.isoformat(),
-            "wal": _segment_now(context),
+            "wal": segment_now(context),
         }
         context.note("target", target)
         primary.switch_wal()
@@ -91,19 +93,31 @@ class _Entry:
     acknowledged_at: str
 
 
-def _ledger_entry(context: Context) -> _Entry:
-    """Any acknowledged entry of this run's ledger."""
+def ledger_entries(context: Context) -> dict[str, _Entry]:
+    """The acknowledged entries of this run's ledger, by their transaction on the primary.
+
+    Raises StepFailed when the primary does not hold one of them.
+    """
     journal = read_journal(context.probe_directory("ledger"))
     sent = {e["key"]: int(e["t"]) for e in journal.entries if e["kind"] == "sent"}
     ends = {e["key"]: int(e["t"]) for e in journal.entries if e["kind"] == "acknowledged"}
-    key = random.SystemRandom().choice(sorted(ends))
     with context.primary.connect_local(context.home.database.name) as connection:
-        row = connection.execute(
-            "SELECT xmin::text FROM anlan.ledger WHERE run = %s AND key = %s", (context.run_id, key)
-        ).fetchone()
-    if row is None:
-        raise StepFailed(f"the acknowledged key {key} is not in the ledger's table")
-    return _Entry(key, str(row[0]), sent[key], ends[key], journal.utc(ends[key]).isoformat())
+        rows = connection.execute(
+            "SELECT xmin::text, key FROM anlan.ledger WHERE run = %s", (context.run_id,)
+        ).fetchall()
+    if missing := sorted(ends.keys() - {key for _, key in rows}):
+        raise StepFailed(f"acknowledged keys are not in the ledger's table: {missing[:3]}")
+    return {
+        str(xid): _Entry(key, str(xid), sent[key], ends[key], journal.utc(ends[key]).isoformat())
+        for xid, key in rows
+        if key in ends
+    }
+
+
+def _ledger_entry(context: Context) -> _Entry:
+    """Any acknowledged entry of this run's ledger."""
+    entries = ledger_entries(context)
+    return entries[random.SystemRandom().choice(sorted(entries))]
 
 
 def _choose(context: Context, there: list[Backup], entry: _Entry | None) -> tuple[datetime, Backup]:
@@ -134,7 +148,8 @@ def _choose(context: Context, there: list[Backup], entry: _Entry | None) -> tupl
     return moment, before[-1]
 
 
-def _segment_now(context: Context) -> str:
+def segment_now(context: Context) -> str:
+    """The WAL segment that the primary writes now."""
     with context.primary.connect_local() as connection:
         row = connection.execute("SELECT pg_walfile_name(pg_current_wal_lsn())").fetchone()
     return str(row[0]) if row else ""
@@ -154,10 +169,10 @@ def restore_twin(context: Context) -> None:
     if context.marked("twin_open") is not None:
         return
     target = context.noted("target") or {}
-    database = _database(context)
+    database = twin_database(context)
     fetched = database.restore(
         type_=str(target["type"]),
-        target=str(target["value"]),
+        target=str(target["value"]) or None,
         backup_label=str(target["backup"]),
         timeout_seconds=context.seconds_left,
     )
@@ -170,7 +185,7 @@ def restore_twin(context: Context) -> None:
 @verb()
 def start_twin_erp(context: Context) -> None:
     """Start an ERP server on the twin; a client inside logs in, writes, reads back (RTO ends)."""
-    database = _database(context)
+    database = twin_database(context)
     erp = TwinErp(_twin(context), database.site, database.port)
     done = transact(erp, context.erp_login, context.run_id)
     context.mark("twin_served")
@@ -186,7 +201,7 @@ def _short(value: Any) -> str:
 @verb()
 def reconcile_twin(context: Context) -> None:
     """Take from the twin the ledger's keys it holds: all up to the target, none sent after it."""
-    database = _database(context)
+    database = twin_database(context)
     name = database.site.database.name
     with (
         database.connect_local(name) as twin,
@@ -207,7 +222,7 @@ def reconcile_twin(context: Context) -> None:
 @verb()
 def check_twin_integrity(context: Context) -> None:
     """Check every heap and index (amcheck), and the ERP's business invariants, on the twin."""
-    database = _database(context)
+    database = twin_database(context)
     twin = _twin(context)
     name = database.site.database.name
     sound = amcheck(
@@ -215,7 +230,7 @@ def check_twin_integrity(context: Context) -> None:
     )
     context.check("amcheck", sound.is_sound, "; ".join(sound.problems[:5]) or "consistent")
     with database.connect_local(name) as connection:
-        for result in check_invariants(connection):
+        for result in check_invariants(connection, context.run_id):
             ok = None if result.population == 0 else result.violations == 0
             detail = f"{result.says}: {result.violations} of {result.population} violate it"
             context.check(result.name, ok, detail)
@@ -224,7 +239,7 @@ def check_twin_integrity(context: Context) -> None:
 @verb()
 def check_twin_checksums(context: Context) -> None:
     """Stop the twin's database and read every block's checksum."""
-    database = _database(context)
+    database = twin_database(context)
     database.stop()
     found = checksums(
         database.bin_directory, _twin(context).data_directory, _twin(context).service_user
@@ -236,7 +251,7 @@ def check_twin_checksums(context: Context) -> None:
 @verb()
 def check_twin_isolation(context: Context) -> None:
     """Try every production endpoint from inside the twin: each must be refused."""
-    database = _database(context)
+    database = twin_database(context)
     report = egress(_twin(context), [database.repository_endpoint()])
     reached = [one.name for one in report.endpoints if one.inside]
     outside = sum(one.outside for one in report.endpoints)

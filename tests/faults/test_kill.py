@@ -42,6 +42,7 @@ SHORT = {
     "switchover": ["-p", "baseline_seconds=1"],
     "restore": ["-p", "observe_seconds=1"],
     "backup": ["-p", "type=incr"],
+    "corruption": ["-p", "observe_seconds=1"],
 }
 
 
@@ -95,6 +96,10 @@ MOMENTS = [
     ("restore", "begin:remove-twin:after"),
     ("restore", "mark:ended:before"),
     ("backup", "in:take-backup:1.0"),
+    ("corruption", "end:damage-marker:before"),
+    # In the middle of a twin's restore, or of its recovery, as the case may be.
+    ("corruption", "in:locate-damage:4.2"),
+    ("corruption", "note:damage_opened:after"),
 ]
 
 
@@ -167,7 +172,8 @@ def resumed(environment: Environment, state: Path, run: str) -> dict[str, Any]:
     if derived["ledger"]:
         assert derived["ledger"]["acknowledged"] == derived["ledger"]["recovered"] > 0
         assert derived["ledger"]["lost_keys"] == []
-    if not result["run_id"].startswith(("backup", "restore", "secrets-loss", "certificate-")):
+    names = ("backup", "corruption", "restore", "secrets-loss", "certificate-")
+    if not result["run_id"].startswith(names):
         checks = {check["name"]: check["ok"] for check in derived["checks"]}
         assert checks["never_two_primaries"] is True
         assert derived["rto_seconds"] > 0
