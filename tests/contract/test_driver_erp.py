@@ -35,6 +35,8 @@ BREAK = {
     " (SELECT min(id) FROM account_move_line WHERE debit <> 0 AND reconciliation IS NULL)",
     "projects_form_a_tree": "UPDATE project_work SET path = 'x' WHERE id ="
     " (SELECT min(id) FROM project_work WHERE parent IS NOT NULL)",
+    "party_codes_agree": "UPDATE party_party SET code = code || '-x' WHERE id ="
+    " (SELECT min(id) FROM party_party WHERE code IS NOT NULL)",
     "origins_exist": "UPDATE account_move SET origin = 'account.invoice,999999' WHERE id ="
     " (SELECT min(id) FROM account_move)",
 }

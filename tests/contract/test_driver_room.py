@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -44,6 +45,8 @@ def test_a_full_disk_stops_the_primary_and_its_restart_until_there_is_room(
         said = out_of_room(a, before)
         assert "could not write" in said.failed_writes[0]
         assert said.restart_failed
+        while a.machine.program_processes(a.settings.program):
+            time.sleep(0.05)  # it refuses a moment before its last process is gone
         assert fill_disk(a, token).processes == 0
     finally:
         a.stop()
