@@ -7,6 +7,7 @@ from orchestrator.steps import (
     failover,
     locate,
     observe,
+    ransomware,
     readiness,
     restore,
 )
@@ -21,6 +22,7 @@ __all__ = [
     "failover",
     "locate",
     "observe",
+    "ransomware",
     "readiness",
     "restore",
 ]
