@@ -106,7 +106,7 @@ class TwinDatabase:
 
         `type_` and `target` are pgBackRest's (default, immediate, time, lsn, name, xid). With
         `pause` the recovery will stop at the target, read-only, and may go on from there; it takes
-        its WAL from the twin's own folder, if `twin_wal` has fetched that.
+        its WAL from the twin's own folder, as far as `twin_wal` has fetched that.
         """
         if (self.twin.data_directory / "postmaster.pid").exists():
             self.stop()
@@ -124,8 +124,10 @@ class TwinDatabase:
             action = ["--target-action=pause"]
             if self.wal_directory.exists():
                 # To ask pgBackRest for each segment takes most of a short recovery's time.
-                copy = f'cp "{self.wal_directory}/%f" "%p"'
-                action.append(f"--recovery-option=restore_command={copy}")
+                copy = f'cp "{self.wal_directory}/%f" "%p" 2>/dev/null'
+                stanza = f"--stanza={self.site.backup.stanza}"
+                fetch = f'pgbackrest --config={self._pgbackrest_file} {stanza} archive-get %f "%p"'
+                action.append(f"--recovery-option=restore_command={copy} || {fetch}")
         self.archive().restore(
             data,
             repository=self.repository,

@@ -9,6 +9,7 @@ from orchestrator.steps import (
     observe,
     ransomware,
     readiness,
+    rescue,
     restore,
 )
 from orchestrator.steps.registry import VERBS, Verb
@@ -24,5 +25,6 @@ __all__ = [
     "observe",
     "ransomware",
     "readiness",
+    "rescue",
     "restore",
 ]

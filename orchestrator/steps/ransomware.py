@@ -12,22 +12,17 @@ import hashlib
 import re
 import time
 from collections import Counter
-from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Any
 
-from orchestrator.drivers.files import keep_bytes
 from orchestrator.drivers.objectstore import ObjectVersion
 from orchestrator.drivers.objectstore_attack import Attacker, Attempt
 from orchestrator.drivers.pgbackrest import Backup
-from orchestrator.drivers.postgresql_connection import value
 from orchestrator.drivers.twin import Twin
 from orchestrator.drivers.twin_database import TwinDatabase
 from orchestrator.drivers.twin_ransom import encrypt_data
 from orchestrator.model.errors import InfrastructureError, InputError
 from orchestrator.probes import ledger
-from orchestrator.probes.journal import read_journal
 from orchestrator.steps.backup import (
     await_archived,
     backups_of,
@@ -38,9 +33,9 @@ from orchestrator.steps.backup import (
 )
 from orchestrator.steps.context import Context, StepFailed
 from orchestrator.steps.registry import verb
-from orchestrator.steps.restore import segment_now, twin_database
+from orchestrator.steps.rescue import by_key, holds, sees_no_backup
+from orchestrator.steps.restore import segment_now
 
-_INFO = re.compile(r"/(archive|backup)\.info(\.copy)?$")
 _SEGMENT = re.compile(r"/([0-9A-F]{24})[-.]")
 _LATER_SECONDS = 0.5
 _SPARE_SECONDS = 5.0
@@ -91,7 +86,7 @@ def copy_repository(context: Context) -> None:
             for one in store.versions(bucket, source)
             if one.is_latest
             and _is_needed(one.key, there[-1])
-            and _holds(store.own_lock(bucket, one))  # else the attacker can take it
+            and holds(store.own_lock(bucket, one))  # else the attacker can take it
         ]
         name = hashlib.sha256(context.run_id.encode()).hexdigest()[:12]
         lock = timedelta(seconds=float(context.options["lock_seconds"]))
@@ -134,10 +129,6 @@ def copy_repository(context: Context) -> None:
         f"{len(copy['objects'])} objects, {size} bytes: backup {copy['backup']} and its WAL as of "
         f"{copy['utc']}, locked until {copy['locked_until']}",
     )
-
-
-def _holds(lock: tuple[str, datetime] | None) -> bool:
-    return lock is not None and lock[0] == "COMPLIANCE" and lock[1] > datetime.now(UTC)
 
 
 def _is_needed(key: str, backup: Backup) -> bool:
@@ -213,7 +204,7 @@ def attack_repository(context: Context) -> None:
         mine = [
             one
             for one in attacker.versions(real)
-            if f"/{label.label}/" in one.key and _holds(attacker.own_lock(real, one))
+            if f"/{label.label}/" in one.key and holds(attacker.own_lock(real, one))
         ]
         # One is risked: what can be deleted is the finding, and is gone.
         for victim in sorted(mine, key=lambda one: one.size_bytes)[:1]:
@@ -230,7 +221,7 @@ def attack_repository(context: Context) -> None:
     attacker = Attacker(
         context.environment, repositories(context)[number], machine, number, context.token
     )
-    locked = [versions[-1] for versions in _by_key(attacker.versions(bucket, prefix)).values()]
+    locked = [versions[-1] for versions in by_key(attacker.versions(bucket, prefix)).values()]
 
     def attack(numbered: tuple[int, ObjectVersion]) -> list[Attempt]:
         index, one = numbered
@@ -268,105 +259,7 @@ def attack_repository(context: Context) -> None:
     )
     words = ", ".join(f"{act} {count}" for act, count in sorted(granted.items()))
     context.check(
-        "newest_hidden", _sees_no_backup(_victim(context)), f"control: granted were {words}"
-    )
-
-
-def _sees_no_backup(database: TwinDatabase) -> bool:
-    """Whether pgBackRest finds no backup in the repository of a twin."""
-    try:
-        return not database.archive().info().get("backup")
-    except InfrastructureError:
-        return True
-
-
-def _by_key(versions: Iterable[ObjectVersion]) -> dict[str, list[ObjectVersion]]:
-    """The versions of each object, the newest first, as S3 lists them."""
-    found: dict[str, list[ObjectVersion]] = {}
-    for one in versions:
-        found.setdefault(one.key, []).append(one)
-    return found
-
-
-@verb()
-def rescue_repository(context: Context) -> None:
-    """Fetch the locked versions from under the attack into the twin: a repository of its own.
-
-    What pgBackRest writes once has one true version, the oldest: nobody can put one under it. Its
-    info files are written again and again: of these the newest that pgBackRest takes is true.
-    """
-    copy = context.noted("copy") or {}
-    number, bucket, prefix = int(copy["repository"]), str(copy["bucket"]), str(copy["prefix"])
-    context.note("rescued", {"folder": "rescued", "repository": number})
-    database = twin_database(context)
-    folder = database.twin.directory / "rescued"
-    store = store_of(context, repositories(context)[number])
-    found = _by_key(store.versions(bucket, prefix))
-
-    def fetch(one: ObjectVersion) -> int:
-        content = store.get(bucket, one.key, one.version)
-        path = folder / one.key.removeprefix(prefix)
-        keep_bytes(path, content, below=folder, owner=database.twin.service_user)
-        return len(content)
-
-    infos = {key: found.pop(key) for key in list(found) if _INFO.search(key)}
-    good = [versions[-1] for versions in found.values()]
-    size = sum(side_by_side(fetch, good))
-    database.configure()
-    for number_ in range(max(map(len, infos.values()), default=0)):
-        candidates = [versions[min(number_, len(versions) - 1)] for versions in infos.values()]
-        side_by_side(fetch, candidates)
-        if not _sees_no_backup(database):
-            good += candidates
-            break
-    locks = side_by_side(partial(store.own_lock, bucket), good)
-    locked = sum(map(_holds, locks))
-    context.check(
-        "rescued_versions_locked",
-        None if not good else locked == len(good),
-        f"{locked} of {len(good)} versions are under a COMPLIANCE lock that holds",
-    )
-    wanted = len(copy["objects"])
-    context.require(
-        "every_object_rescued", len(good) == wanted, f"{len(good)} of {wanted}, {size} bytes"
-    )
-    context.mark("rescued")
-    context.note(
-        "target",
-        {
-            "repository": number,
-            "backup": copy["backup"],
-            "backup_stopped": copy["backup_stopped"],
-            "type": "default",
-            "value": "",
-            "entry": None,
-            "utc": copy["utc"],
-        },
-    )
-
-
-@verb()
-def check_rescue_point(context: Context) -> None:
-    """How old is the newest commit that was rescued: no older than the archive's time limit."""
-    copy = context.noted("copy") or {}
-    point = context.noted("recovered_until") or {}
-    with context.primary.connect_local() as connection:
-        limit = float(
-            value(connection, "SELECT setting FROM pg_settings WHERE name = 'archive_timeout'")
-        )
-    age = (
-        datetime.fromisoformat(str(copy["utc"])) - datetime.fromisoformat(str(point["utc"]))
-    ).total_seconds()
-    journal = read_journal(context.probe_directory("ledger"))
-    written = sum(
-        entry["kind"] == "acknowledged" and entry["t"] <= int(copy["t"])
-        for entry in journal.entries
-    )
-    context.check(
-        "rescue_point_within_archive_timeout",
-        None if limit == 0 else age <= limit + _SPARE_SECONDS,
-        f"the newest commit is {age:.1f} s older than the attack (archive_timeout {limit:g} s), "
-        f"{written} keys had been acknowledged",
+        "newest_hidden", sees_no_backup(_victim(context)), f"control: granted were {words}"
     )
 
 
