@@ -37,6 +37,8 @@ BREAK = {
     " (SELECT min(id) FROM project_work WHERE parent IS NOT NULL)",
     "origins_exist": "UPDATE account_move SET origin = 'account.invoice,999999' WHERE id ="
     " (SELECT min(id) FROM account_move)",
+    "party_codes_agree": "UPDATE party_party SET code = code || 'x' WHERE id ="
+    " (SELECT min(id) FROM party_party)",
 }
 
 
