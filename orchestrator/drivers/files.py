@@ -41,3 +41,17 @@ def own(path: Path, owner: str) -> None:
     if os.geteuid() == 0:
         account = pwd.getpwnam(owner)
         os.chown(path, account.pw_uid, account.pw_gid)
+
+
+def keep_bytes(path: Path, content: bytes, *, below: Path, owner: str) -> None:
+    """Write `path` whole or not at all, and make the folders from `below` on; all for `owner`.
+
+    Raises OSError.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for folder in (below, *(one for one in path.parents if one.is_relative_to(below))):
+        own(folder, owner)
+    part = path.with_name(f"{path.name}.part")
+    part.write_bytes(content)
+    own(part, owner)
+    part.replace(path)

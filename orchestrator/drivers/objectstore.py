@@ -138,22 +138,83 @@ class ObjectStore:
             raise self._failed(f"store {bucket}/{key}", error) from error
         return answer["VersionId"]
 
+    def copy_locked(self, bucket: str, source: ObjectVersion, key: str, until: datetime) -> None:
+        """Copy one version to another key, under COMPLIANCE retention until then (aware UTC)."""
+        try:
+            self._client.copy_object(
+                Bucket=bucket,
+                Key=key,
+                CopySource={"Bucket": bucket, "Key": source.key, "VersionId": source.version},
+                ObjectLockMode="COMPLIANCE",
+                ObjectLockRetainUntilDate=until,
+            )
+        except (ClientError, BotoCoreError) as error:
+            raise self._failed(f"copy {bucket}/{source.key}", error) from error
+
+    def own_lock(self, bucket: str, one: ObjectVersion) -> tuple[str, datetime] | None:
+        """The mode and end (UTC) of a version's own lock; None when it has none."""
+        try:
+            answer = self._client.get_object_retention(
+                Bucket=bucket, Key=one.key, VersionId=one.version
+            )
+        except ClientError as error:
+            if _code(error) == "NoSuchObjectLockConfiguration":
+                return None
+            raise self._failed(f"read the retention of {bucket}/{one.key}", error) from error
+        except BotoCoreError as error:
+            raise self._failed(f"read the retention of {bucket}/{one.key}", error) from error
+        retention: Any = answer["Retention"]
+        return str(retention["Mode"]), retention["RetainUntilDate"].astimezone(UTC)
+
+    def lock(self, bucket: str, one: ObjectVersion, until: datetime) -> None:
+        """Give a version a COMPLIANCE lock of its own."""
+        try:
+            self._client.put_object_retention(
+                Bucket=bucket,
+                Key=one.key,
+                VersionId=one.version,
+                Retention={"Mode": "COMPLIANCE", "RetainUntilDate": until},
+            )
+        except (ClientError, BotoCoreError) as error:
+            raise self._failed(f"lock {bucket}/{one.key}", error) from error
+
+    def remove_all(self, bucket: str, prefix: str) -> int:
+        """Remove every version and delete marker below `prefix` whose lock is over.
+
+        Returns how many are left: those under a lock. Raises InfrastructureError.
+        """
+        left = 0
+        there = [(one.key, one.version) for one in self.versions(bucket, prefix)]
+        for key, version in (*self.delete_markers(bucket, prefix), *there):
+            try:
+                self._client.delete_object(Bucket=bucket, Key=key, VersionId=version)
+            except ClientError as error:
+                if _code(error) not in _LOCKED:
+                    raise self._failed(f"delete {bucket}/{key}", error) from error
+                left += 1
+            except BotoCoreError as error:
+                raise self._failed(f"delete {bucket}/{key}", error) from error
+        return left
+
+    def delete_markers(self, bucket: str, prefix: str = "") -> tuple[tuple[str, str], ...]:
+        """Key and version of every delete marker below `prefix`."""
+        found: list[tuple[str, str]] = []
+        try:
+            pages = self._client.get_paginator("list_object_versions")
+            for page in pages.paginate(Bucket=bucket, Prefix=prefix):
+                found += [(one["Key"], one["VersionId"]) for one in page.get("DeleteMarkers", [])]
+        except (ClientError, BotoCoreError) as error:
+            raise self._failed(f"list bucket {bucket}", error) from error
+        return tuple(found)
+
     def retained_until(self, bucket: str, key: str, version: str) -> tuple[str, datetime]:
         """The lock mode of one version and the time (UTC) until which it holds.
 
         A version without a lock of its own has the bucket's, from when it was written; with
         neither the mode is empty and the time is that of writing.
         """
-        try:
-            answer = self._client.get_object_retention(Bucket=bucket, Key=key, VersionId=version)
-        except ClientError as error:
-            if _code(error) == "NoSuchObjectLockConfiguration":
-                return self._default_retention(bucket, key, version)
-            raise self._failed(f"read the retention of {bucket}/{key}", error) from error
-        except BotoCoreError as error:
-            raise self._failed(f"read the retention of {bucket}/{key}", error) from error
-        retention: Any = answer["Retention"]
-        return str(retention["Mode"]), retention["RetainUntilDate"].astimezone(UTC)
+        one = ObjectVersion(key, version, 0, datetime.now(UTC), True)
+        return self.own_lock(bucket, one) or self._default_retention(bucket, key, version)
 
     def _default_retention(self, bucket: str, key: str, version: str) -> tuple[str, datetime]:
         lock = self.lock_settings(bucket)

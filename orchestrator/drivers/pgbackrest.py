@@ -7,6 +7,7 @@ every verb has a time limit.
 
 from __future__ import annotations
 
+import configparser
 import json
 import re
 import time
@@ -31,6 +32,7 @@ class Backup:
     """One backup of one repository; times are aware UTC, sizes in bytes.
 
     Its recovery begins in the WAL segment `start_wal` and is consistent at `stop_lsn`.
+    `references` are the earlier backups that it needs.
     """
 
     repository: int
@@ -43,6 +45,7 @@ class Backup:
     error: bool
     stop_lsn: str
     start_wal: str
+    references: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -201,6 +204,17 @@ class PgBackRest:
         ]
         return self._run("restore", *arguments, timeout=timeout_seconds, environment=environment)
 
+    def option(self, name: str) -> str:
+        """A global option of this machine's own file, such as `repo1-path`."""
+        parser = configparser.RawConfigParser(strict=False, delimiters=("=",))
+        try:
+            parser.read_string(self._config_file.read_text())
+            return parser["global"][name]
+        except (OSError, configparser.Error, KeyError) as error:
+            raise InfrastructureError(
+                f"{self._config_file} has no readable option {name}", "apply the role `pgbackrest`"
+            ) from error
+
     def fetch_archived(
         self, name: str, target: Path, *, environment: dict[str, str], timeout_seconds: float
     ) -> None:
@@ -246,6 +260,7 @@ def _backup(entry: dict[str, Any]) -> Backup:
         error=bool(entry.get("error")),
         stop_lsn=str(entry["lsn"]["stop"]),
         start_wal=str(entry["archive"]["start"]),
+        references=tuple(entry.get("reference") or ()),
     )
 
 

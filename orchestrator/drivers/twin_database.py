@@ -52,7 +52,19 @@ class TwinDatabase:
     restore onto what is there).
     """
 
-    def __init__(self, environment: Environment, twin: Twin, site: Site, repository: int) -> None:
+    def __init__(
+        self,
+        environment: Environment,
+        twin: Twin,
+        site: Site,
+        repository: int,
+        *,
+        repository_path: str | None = None,
+        local: bool = False,
+    ) -> None:
+        """`repository_path`: another place in the store, or with `local` a directory, to read."""
+        self.repository_path = repository_path
+        self.local = local
         self.twin = twin
         self.site = site
         self.repository = repository
@@ -64,8 +76,12 @@ class TwinDatabase:
         self._conf = twin.directory / "etc" / "postgresql.conf"
         self._environment = environment
 
+    def gateways(self) -> list[tuple[str, int]]:
+        """Address and port of what recovery must reach: the repository, unless it is local."""
+        return [] if self.local else [self.repository_endpoint()]
+
     def repository_endpoint(self) -> tuple[str, int]:
-        """Address and port of the repository that is restored from: the one gateway needed."""
+        """Address and port of the store of the repository that is restored from."""
         options = dict(self._site_configuration()["global"])
         prefix = f"repo{self.repository}-"
         host = options.get(f"{prefix}storage-host") or options.get(f"{prefix}s3-endpoint")
@@ -90,14 +106,14 @@ class TwinDatabase:
 
         `type_` and `target` are pgBackRest's (default, immediate, time, lsn, name, xid). With
         `pause` the recovery will stop at the target, read-only, and may go on from there; it takes
-        its WAL from the twin's own folder, if `twin_wal` has fetched that.
+        its WAL from the twin's own folder, as far as `twin_wal` has fetched that.
         """
         if (self.twin.data_directory / "postmaster.pid").exists():
             self.stop()
         # A killed orchestrator's restore may still be at work on the same directory.
         end(entry for entry in self.twin.processes() if entry.command == "pgbackrest")
         started = time.monotonic()
-        self._write_configuration()
+        self.configure()
         data = self.twin.data_directory
         if not data.exists():
             data.mkdir(mode=0o700)
@@ -108,8 +124,10 @@ class TwinDatabase:
             action = ["--target-action=pause"]
             if self.wal_directory.exists():
                 # To ask pgBackRest for each segment takes most of a short recovery's time.
-                copy = f'cp "{self.wal_directory}/%f" "%p"'
-                action.append(f"--recovery-option=restore_command={copy}")
+                copy = f'cp "{self.wal_directory}/%f" "%p" 2>/dev/null'
+                stanza = f"--stanza={self.site.backup.stanza}"
+                fetch = f'pgbackrest --config={self._pgbackrest_file} {stanza} archive-get %f "%p"'
+                action.append(f"--recovery-option=restore_command={copy} || {fetch}")
         self.archive().restore(
             data,
             repository=self.repository,
@@ -124,8 +142,46 @@ class TwinDatabase:
         self._write_server_configuration()
         return time.monotonic() - started
 
+    def configure(self) -> None:
+        """Write the twin's pgBackRest file: the site's with one repository and its own folders."""
+        parser = self._site_configuration()
+        own_folders = {}
+        for kind in ("spool", "lock", "log"):
+            folder = self.twin.directory / f"pgbackrest-{kind}"
+            folder.mkdir(exist_ok=True)
+            own(folder, self._user)
+            own_folders[f"{kind}-path"] = str(folder)
+        for section in parser.sections():
+            for option in list(parser[section]):
+                other_repository = re.match(r"repo(\d+)-", option)
+                if (
+                    (other_repository and int(other_repository[1]) != self.repository)
+                    or re.match(r"(pg\d+-|archive-)", option)
+                    or option in own_folders
+                ):
+                    parser.remove_option(section, option)
+        parser["global"].update(own_folders)
+        prefix = f"repo{self.repository}-"
+        if self.repository_path is not None:
+            parser["global"][f"{prefix}path"] = self.repository_path
+        if self.local:
+            for option in list(parser["global"]):
+                if option.startswith((f"{prefix}s3-", f"{prefix}storage-")):
+                    parser.remove_option("global", option)
+            parser["global"][f"{prefix}type"] = "posix"
+        stanza = self.site.backup.stanza
+        if not parser.has_section(stanza):
+            parser.add_section(stanza)
+        parser[stanza]["pg1-path"] = str(self.twin.data_directory)
+        parser[stanza]["pg1-socket-path"] = str(self.twin.run_directory)
+        parser[stanza]["pg1-port"] = str(self.port)
+        text = io.StringIO()
+        parser.write(text, space_around_delimiters=False)
+        # It holds the repository's keys, as the site's own file does.
+        write_atomically(self._pgbackrest_file, text.getvalue(), mode=0o600, owner=self._user)
+
     def archive(self) -> PgBackRest:
-        """pgBackRest as the twin uses it (`restore` has written its file)."""
+        """pgBackRest as the twin uses it, once `configure` or `restore` has written its file."""
         return PgBackRest(self._environment, self.site, config_file=self._pgbackrest_file)
 
     def recover_further(self, xid: str, *, timeout_seconds: float = 600.0) -> None:
@@ -145,7 +201,8 @@ class TwinDatabase:
 
         With `paused`: until its recovery has stopped at the target, where it can be read.
         """
-        self.twin.open_gateway(*self.repository_endpoint())
+        for gateway in self.gateways():
+            self.twin.open_gateway(*gateway)
         started = time.monotonic()
         process = self.twin.spawn(
             "postgresql",
@@ -231,36 +288,6 @@ class TwinDatabase:
                 f"no pgBackRest configuration in {file}: {error}", "apply the role `pgbackrest`"
             ) from error
         return parser
-
-    def _write_configuration(self) -> None:
-        """The site's pgBackRest file with one repository and the twin's own folders."""
-        parser = self._site_configuration()
-        own_folders = {}
-        for kind in ("spool", "lock", "log"):
-            folder = self.twin.directory / f"pgbackrest-{kind}"
-            folder.mkdir(exist_ok=True)
-            own(folder, self._user)
-            own_folders[f"{kind}-path"] = str(folder)
-        for section in parser.sections():
-            for option in list(parser[section]):
-                other_repository = re.match(r"repo(\d+)-", option)
-                if (
-                    (other_repository and int(other_repository[1]) != self.repository)
-                    or re.match(r"(pg\d+-|archive-)", option)
-                    or option in own_folders
-                ):
-                    parser.remove_option(section, option)
-        parser["global"].update(own_folders)
-        stanza = self.site.backup.stanza
-        if not parser.has_section(stanza):
-            parser.add_section(stanza)
-        parser[stanza]["pg1-path"] = str(self.twin.data_directory)
-        parser[stanza]["pg1-socket-path"] = str(self.twin.run_directory)
-        parser[stanza]["pg1-port"] = str(self.port)
-        text = io.StringIO()
-        parser.write(text, space_around_delimiters=False)
-        # It holds the repository's keys, as the site's own file does.
-        write_atomically(self._pgbackrest_file, text.getvalue(), mode=0o600, owner=self._user)
 
     def _strip(self, data: Path) -> None:
         """Leave in postgresql.auto.conf what recovery needs: no primary, slot or standby names."""

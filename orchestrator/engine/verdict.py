@@ -29,6 +29,7 @@ _PHASES = {
     "first_erp_write": "application",
     "twin_made": "isolate",
     "located": "locate",
+    "rescued": "rescue",
     "restored": "fetch",
     "twin_open": "recover",
     "twin_served": "application",
@@ -188,7 +189,9 @@ def _measure(
         served = steps.mark("secrets_served")
     phases = _phases(steps, fault, first_write) if served is not None else []
     target = (steps.mark("target"), steps.mark("target_end") or steps.mark("target"))
-    rpo = _rpo(written, raw.get("recovered"), after or fault, *target)
+    # An attack is found later than it came.
+    lost_at = steps.mark("attacked") or after or fault
+    rpo = _rpo(written, raw.get("recovered"), lost_at, *target)
     outages = (
         [
             {

@@ -9,7 +9,9 @@ from orchestrator.steps import (
     locate,
     observe,
     partition,
+    ransomware,
     readiness,
+    rescue,
     restore,
     secrets,
 )
@@ -26,7 +28,9 @@ __all__ = [
     "locate",
     "observe",
     "partition",
+    "ransomware",
     "readiness",
+    "rescue",
     "restore",
     "secrets",
 ]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
-from functools import cached_property
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from functools import cached_property, partial
 from pathlib import Path
+from typing import TypeVar
 
 from orchestrator.drivers.objectstore import ObjectStore
 from orchestrator.drivers.pgbackrest import PgBackRest
@@ -16,6 +19,9 @@ from orchestrator.steps.context import Context, StepFailed
 from orchestrator.steps.registry import verb
 
 _CHUNK_BYTES = 1 << 20
+_PARALLEL = 4
+_T = TypeVar("_T")
+_R = TypeVar("_R")
 
 
 def repositories(context: Context) -> dict[int, Site]:
@@ -32,6 +38,17 @@ def store_of(context: Context, site: Site) -> ObjectStore:
     """The object store of a site, with its own keys."""
     keys = context.secrets.kv(site.object_store.secret)
     return ObjectStore(context.environment, site, keys)
+
+
+def source_of(context: Context, number: int) -> str:
+    """Where in its bucket a repository is."""
+    return backups_of(context).option(f"repo{number}-path").strip("/") + "/"
+
+
+def side_by_side(act: Callable[[_T], _R], things: Iterable[_T]) -> list[_R]:
+    """What `act` returns for each thing, in their order; a few at a time."""
+    with ThreadPoolExecutor(_PARALLEL) as pool:
+        return list(pool.map(act, things))
 
 
 def _remove_marker(context: Context) -> None:
@@ -120,6 +137,24 @@ def check_encryption(context: Context) -> None:
         )
         cipher = {str(one["repo"][number - 1]["cipher"]) for one in [backups_of(context).info()]}
         context.check(f"repository_{number}_cipher", cipher == {"aes-256-cbc"}, ", ".join(cipher))
+
+
+@verb()
+def lock_repository(context: Context) -> None:
+    """Give every version in the repositories a lock of its own, which no setting can take away."""
+    days = timedelta(days=context.environment.retention.object_lock_days)
+    for number, site in repositories(context).items():
+        store, bucket = store_of(context, site), site.object_store.buckets["backup"]
+        source = source_of(context, number)
+        there = store.versions(bucket, source)
+        locks = side_by_side(partial(store.own_lock, bucket), there)
+        bare = [one for one, lock in zip(there, locks, strict=True) if lock is None]
+        side_by_side(partial(store.lock, bucket, until=datetime.now(UTC) + days), bare)
+        context.check(
+            f"repository_{number}_locked_by_itself",
+            None if not there else True,
+            f"{len(there)} versions; {len(bare)} of them had the bucket's lock alone before",
+        )
 
 
 @verb()

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from orchestrator.drivers.pgbackrest import Backup
+from orchestrator.drivers.postgresql_connection import value
 from orchestrator.drivers.postgresql_integrity import amcheck, checksums
 from orchestrator.drivers.twin import Twin
 from orchestrator.drivers.twin_database import TwinDatabase
@@ -26,20 +27,26 @@ from orchestrator.steps.failover import keep_recovered
 from orchestrator.steps.registry import verb
 
 
-def _twin(context: Context) -> Twin:
+def twin_of(context: Context) -> Twin:
+    """The run's twin."""
     return Twin(context.environment, context.run_id, context.home.machine.service_user)
 
 
 def twin_database(context: Context) -> TwinDatabase:
     """The database of the run's twin, of the repository that is restored from."""
-    chosen = context.noted("target") or context.noted("search") or {}
+    rescued = context.noted("rescued")  # from the locked versions, into the twin's own directory
+    chosen = context.noted("target") or context.noted("search") or rescued or {}
     number = int(chosen["repository"])
     # The twin restores as the site that holds the repository would.
-    return TwinDatabase(context.environment, _twin(context), repositories(context)[number], number)
+    twin, site = twin_of(context), repositories(context)[number]
+    if rescued is None:
+        return TwinDatabase(context.environment, twin, site, number)
+    path = str(twin.directory / rescued["folder"])
+    return TwinDatabase(context.environment, twin, site, number, repository_path=path, local=True)
 
 
 def _remove(context: Context) -> None:
-    _twin(context).remove()
+    twin_of(context).remove()
 
 
 @verb()
@@ -159,7 +166,7 @@ def segment_now(context: Context) -> str:
 def create_twin(context: Context) -> None:
     """Make the twin: a directory and a network namespace without any route to production."""
     context.mark("fault")
-    _twin(context).create(ttl_seconds=float(context.options["ttl_seconds"]))
+    twin_of(context).create(ttl_seconds=float(context.options["ttl_seconds"]))
     context.mark("twin_made")
 
 
@@ -186,7 +193,7 @@ def restore_twin(context: Context) -> None:
 def start_twin_erp(context: Context) -> None:
     """Start an ERP server on the twin; a client inside logs in, writes, reads back (RTO ends)."""
     database = twin_database(context)
-    erp = TwinErp(_twin(context), database.site, database.port)
+    erp = TwinErp(twin_of(context), database.site, database.port)
     done = transact(erp, context.erp_login, context.run_id)
     context.mark("twin_served")
     values = asdict(done)
@@ -203,17 +210,23 @@ def reconcile_twin(context: Context) -> None:
     """Take from the twin the ledger's keys it holds: all up to the target, none sent after it."""
     database = twin_database(context)
     name = database.site.database.name
+    chosen = context.noted("target") or {}
+    until = str(chosen["utc"])
     with (
         database.connect_local(name) as twin,
         context.primary.connect_local(name) as production,
     ):
         keys = ledger.recovered_keys(twin, context.run_id)
-        rows = compare_rows(production, twin, str((context.noted("target") or {})["utc"]))
+        if chosen["type"] == "default":  # as far as the WAL went, which is short of the target
+            last = value(twin, "SELECT pg_last_xact_replay_timestamp()")
+            until = last.isoformat() if last else str(chosen["backup_stopped"])
+            context.note("recovered_until", {"utc": until})
+        rows = compare_rows(production, twin, until)
     journal = read_journal(context.probe_directory("ledger"))
-    target = parse_timestamp(str((context.noted("target") or {})["utc"]))
+    target = parse_timestamp(str(chosen["utc"]))
     offset_ns = int((target - journal.utc(int(journal.header["t"]))).total_seconds() * 1e9)
     context.mark("target", int(journal.header["t"]) + offset_ns)
-    if entry := (context.noted("target") or {})["entry"]:
+    if entry := chosen["entry"]:
         detail = f"key {entry['key']}, the last transaction to be replayed"
         context.check("target_entry_recovered", entry["key"] in keys, detail)
     keep_recovered(context, keys, f"twin {context.run_id}", rows)
@@ -223,7 +236,7 @@ def reconcile_twin(context: Context) -> None:
 def check_twin_integrity(context: Context) -> None:
     """Check every heap and index (amcheck), and the ERP's business invariants, on the twin."""
     database = twin_database(context)
-    twin = _twin(context)
+    twin = twin_of(context)
     name = database.site.database.name
     sound = amcheck(
         database.bin_directory, twin.run_directory, database.port, name, twin.service_user
@@ -242,7 +255,7 @@ def check_twin_checksums(context: Context) -> None:
     database = twin_database(context)
     database.stop()
     found = checksums(
-        database.bin_directory, _twin(context).data_directory, _twin(context).service_user
+        database.bin_directory, twin_of(context).data_directory, twin_of(context).service_user
     )
     detail = f"{found.blocks} blocks of {found.files} files, {found.bad_blocks} bad"
     context.check("data_checksums", found.is_sound, detail)
@@ -252,7 +265,7 @@ def check_twin_checksums(context: Context) -> None:
 def check_twin_isolation(context: Context) -> None:
     """Try every production endpoint from inside the twin: each must be refused."""
     database = twin_database(context)
-    report = egress(_twin(context), [database.repository_endpoint()])
+    report = egress(twin_of(context), database.gateways())
     reached = [one.name for one in report.endpoints if one.inside]
     outside = sum(one.outside for one in report.endpoints)
     context.check(
@@ -266,7 +279,7 @@ def check_twin_isolation(context: Context) -> None:
 @verb()
 def remove_twin(context: Context) -> None:
     """Remove the twin: no process of it lives, no file of it is left."""
-    twin = _twin(context)
+    twin = twin_of(context)
     twin.remove()
     left = twin.residue()
     context.check(
