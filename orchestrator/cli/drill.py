@@ -6,6 +6,7 @@ import contextlib
 import getpass
 import json
 import signal
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -30,6 +31,7 @@ def _complete_drill(_ctx: click.Context, _param: click.Parameter, text: str) -> 
 
 PLANNING = "planning"
 _EXIT_INTERRUPTED = 5
+_ESTIMATED_FROM = 5
 
 _DRILL = click.argument("name", metavar="DRILL", shell_complete=_complete_drill)
 _ENVIRONMENT = click.argument(
@@ -134,9 +136,32 @@ def plan(
 ) -> None:
     """Print what a run would do: steps, targets, impact. Nothing is touched or written."""
     made = make_plan(name, environment, parameters, folder, policy_folder).document
+    usual = _usual_seconds(name=made["drill"]["name"], environment=environment)
     if as_json:
-        common.emit(made)
-        return
+        common.emit({**made, "estimate": usual})
+    else:
+        _show_plan(made, usual)
+
+
+def _usual_seconds(*, name: str, environment: str) -> dict[str, Any] | None:
+    """How long the last passed runs of a drill took here: median seconds, and of how many."""
+    from orchestrator.engine import runs  # noqa: PLC0415
+    from orchestrator.model.fact import parse_timestamp  # noqa: PLC0415
+
+    took = []
+    for run in runs.history(common.state_directory()):
+        about = run.plan["drill"]["name"], run.plan["environment"]["name"]
+        if about == (name, environment) and run.result and run.result["verdict"] == "pass":
+            began, ended = (parse_timestamp(run.result[key]) for key in ("started_at", "ended_at"))
+            took.append((ended - began).total_seconds())
+    if not took:
+        return None
+    newest = took[-_ESTIMATED_FROM:]
+    return {"seconds": round(statistics.median(newest), 1), "runs": len(newest)}
+
+
+def _show_plan(made: Mapping[str, Any], usual: Mapping[str, Any] | None) -> None:
+    environment = made["environment"]["name"]
     out = common.console()
     out.print(
         f"[bold]{made['drill']['title']['en']}[/] on {environment} "
@@ -153,6 +178,11 @@ def plan(
             f"  [dim]{step['do']}, at most {step['timeout_seconds']:g} s[/]{after}"
         )
     out.print(f"policies   {len(made['policies'])} files, judged after the last step")
+    if usual:
+        runs = "its last passed run" if usual["runs"] == 1 else f"{usual['runs']} passed runs"
+        out.print(f"estimate   {usual['seconds']:g} s, by {runs} here")
+    else:
+        out.print("estimate   none: it never passed here")
 
 
 @drill.command()
@@ -161,11 +191,9 @@ def plan(
 @_SET
 @_DRILLS
 @_POLICIES
-@click.option("--dry-run", is_flag=True, help="Print the plan, like `anlan drill plan`.")
+@click.option("--dry-run", is_flag=True, help="Print the plan and check what must be; no more.")
 @common.json_option
-@click.pass_context
 def run(
-    ctx: click.Context,
     *,
     name: str,
     environment: str,
@@ -184,20 +212,28 @@ def run(
 
     After kill -9 at any moment: anlan drill resume RUN
     """
+    planned = make_plan(name, environment, parameters, folder, policy_folder)
     if dry_run:
-        ctx.invoke(
-            plan,
-            name=name,
-            environment=environment,
-            parameters=parameters,
-            folder=folder,
-            policy_folder=policy_folder,
-            as_json=as_json,
-        )
-        return 0
-    return run_drill(
-        make_plan(name, environment, parameters, folder, policy_folder), as_json=as_json
-    )
+        return _rehearse(planned, as_json=as_json)
+    return run_drill(planned, as_json=as_json)
+
+
+def _rehearse(planned: Planned, *, as_json: bool) -> int:
+    """Print the plan and what a run would need first; 4 when something is not, 3 when held."""
+    from orchestrator.cli.env import asked, show_asked  # noqa: PLC0415
+    from orchestrator.model.environment import parse_environment  # noqa: PLC0415
+
+    made = planned.document
+    state = asked(parse_environment(planned.environment.decode()))
+    usual = _usual_seconds(name=made["drill"]["name"], environment=made["environment"]["name"])
+    if as_json:
+        common.emit({**made, "estimate": usual, "preconditions": state})
+    else:
+        _show_plan(made, usual)
+        show_asked(state)
+    if state["held_by"]:
+        return Refused.exit_code
+    return 0 if state["ok"] else InfrastructureError.exit_code
 
 
 @drill.command()

@@ -86,29 +86,39 @@ def show(name: str, as_json: bool) -> None:
 @common.json_option
 def check(name: str, as_json: bool) -> int:
     """Check that every part answers and is as it must be. Exit 4 when something is not."""
+    state = asked(common.find_environment(name))
+    if as_json:
+        common.emit(state)
+    else:
+        show_asked(state)
+    return 0 if state["ok"] else InfrastructureError.exit_code
+
+
+def asked(environment: Environment) -> dict[str, Any]:
+    """Whether an environment is fit for a drill: each check, and the run that holds it."""
     from orchestrator.steps.environment import survey  # noqa: PLC0415
 
-    context = _context(common.find_environment(name), f"check-{name}")
+    context = _context(environment, f"check-{environment.name}")
     rows: list[dict[str, Any]] = []
     try:
         for label, holds, detail in survey(context):
             rows.append({"check": label, "ok": holds, "detail": detail})
     except AnlanError as error:
         rows.append({"check": "survey", "ok": False, "detail": str(error)})
-    good = all(row["ok"] for row in rows)
-    holder = _lease(context.environment)
-    if as_json:
-        common.emit({"environment": name, "ok": good, "held_by": holder, "checks": rows})
-    else:
-        out = common.console()
-        for row in rows:
-            sign = "[green]✔[/]" if row["ok"] else "[bold red]✘[/]"
-            out.print(f"{sign} {row['check'].replace('_', ' ')}  [dim]{row['detail']}[/]")
-        if holder:
-            out.print(f"held by run {holder}: anlan drill status {holder}")
-        elif not good:
-            out.print(f"bring it back: anlan env restore {name}, or anlan up {name}")
-    return 0 if good else InfrastructureError.exit_code
+    good, holder = all(row["ok"] for row in rows), _lease(environment)
+    return {"environment": environment.name, "ok": good, "held_by": holder, "checks": rows}
+
+
+def show_asked(state: dict[str, Any]) -> None:
+    """Print what `asked` found, and what to do."""
+    out, name, holder = common.console(), state["environment"], state["held_by"]
+    for row in state["checks"]:
+        sign = "[green]✔[/]" if row["ok"] else "[bold red]✘[/]"
+        out.print(f"{sign} {row['check'].replace('_', ' ')}  [dim]{row['detail']}[/]")
+    if holder:
+        out.print(f"held by run {holder}: anlan drill status {holder}")
+    elif not state["ok"]:
+        out.print(f"bring it back: anlan env restore {name}, or anlan up {name}")
 
 
 @env.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -209,6 +210,11 @@ def test_a_second_run_is_refused_and_told_who_holds_the_environment(
         assert "failover-elsewhere" in refused.stderr
         assert "operator someone" in refused.stderr
         assert len(list((state / "runs").iterdir())) == before
+        rehearsed = anlan(state, "drill", "run", "backup", environment.name, "--dry-run")
+        assert (rehearsed.returncode, "held by run failover-elsewhere" in rehearsed.stdout) == (
+            3,
+            True,
+        )
     finally:
         lease.release("failover-elsewhere")
 
@@ -227,6 +233,8 @@ def dead_database(environment: Environment) -> Iterator[None]:
 def test_a_server_that_is_down_ends_with_4_and_what_to_do(
     state: Path, environment: Environment
 ) -> None:
+    rehearsed = anlan(state, "drill", "run", "failover", environment.name, "--dry-run")
+    assert (rehearsed.returncode, "✘ b/database answers" in rehearsed.stdout) == (4, True)
     done = anlan(state, "drill", "run", "failover", environment.name)
     assert done.returncode == 4
     assert "b/database does not answer" in done.stderr
@@ -302,6 +310,9 @@ def test_a_plan_or_dry_run_touches_nothing(state: Path, environment: Environment
     plan = json.loads(planned.stdout)
     assert plan["impact"] == "production"
     assert plan["targets"]["rto_seconds"] == environment.targets.rto_seconds
+    assert planned.returncode == 0
+    assert plan["estimate"]["seconds"] > 1
+    assert {check["ok"] for check in plan["preconditions"]["checks"]} == {True}
     assert sorted(path.name for path in (state / "runs").iterdir()) == before
     assert not LeaseFile(environment.lease_file).current().is_held
 
@@ -352,6 +363,9 @@ def test_readiness_names_each_part_that_would_fail(state: Path, environment: Env
     finally:
         key.with_suffix(".away").rename(key)
         machine.program_start(site.erp.program)
+        until = time.monotonic() + 60
+        while anlan(state, "env", "check", environment.name).returncode:
+            assert time.monotonic() < until, "the ERP that was stopped does not come back"
     red = {name for name, (ok, _) in checks.items() if ok is False}
     assert red >= {"b/erp_answers", "erp_warm_b", "login_rewinder_b", "room_a", "room_b"}
     assert not red & {"erp_warm_a", "login_rewinder_a", "login_replicator_b", "archive_path"}
