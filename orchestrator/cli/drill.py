@@ -321,6 +321,8 @@ def status(run_id: str, as_json: bool) -> None:
         out.print(f"  {one['status']:8} {one['title']}")
     if found.state == "interrupted":
         out.print(f"finish it: anlan drill resume {found.run_id}")
+    elif found.state == "planned":
+        out.print(f"nothing was begun; begin it: anlan drill resume {found.run_id}")
 
 
 @drill.command()
