@@ -330,19 +330,25 @@ def status(run_id: str, as_json: bool) -> None:
 @click.option(
     "--json", "as_json", is_flag=True, help="Print each event as a CloudEvent, a line each."
 )
-def watch(run_id: str | None, as_json: bool) -> int:
+@click.option(
+    "--webhook", metavar="URL", help="POST each event there as well; token: ANLAN_WEBHOOK_TOKEN."
+)
+def watch(run_id: str | None, as_json: bool, webhook: str | None) -> int:
     """Follow a run (default: the newest) until it ends: steps, time since the fault, ledger rate.
 
     Works from another terminal, also for a run that has ended. The exit code is the run's, or 5
-    when nobody works on it any more and it has not ended.
+    when nobody works on it any more and it has not ended. A webhook gets every event from the
+    run's beginning, at least once; one that does not take it ends the watching, not the run (4).
 
     \b
     Examples:
       anlan drill watch
       anlan drill watch failover-20261124t201500-ab12 --json | jq .data
+      anlan drill watch --webhook https://events.example.org/anlan
     """
     from orchestrator.cli.drill_progress import Progress, print_summary  # noqa: PLC0415
     from orchestrator.cli.drill_watch import follow  # noqa: PLC0415
+    from orchestrator.cli.webhook import Webhook  # noqa: PLC0415
     from orchestrator.engine import runs  # noqa: PLC0415
 
     state = common.state_directory()
@@ -355,8 +361,9 @@ def watch(run_id: str | None, as_json: bool) -> int:
         found = known[-1]
     else:
         found = runs.load(state, run_id)
+    there = Webhook(webhook) if webhook else None
     with Progress(found, quiet=as_json) as progress:
-        follow(found, progress, as_json=as_json)
+        follow(found, progress, as_json=as_json, webhook=there)
     found = found.reload()
     if found.result is None or found.state != "finished":
         click.echo(f"nobody works on it; finish it: anlan drill resume {found.run_id}", err=True)

@@ -14,6 +14,7 @@ import click
 from orchestrator.cli.drill_progress import Progress
 
 if TYPE_CHECKING:
+    from orchestrator.cli.webhook import Webhook
     from orchestrator.engine.runs import Run
 
 _POLL_SECONDS = 0.1
@@ -77,8 +78,11 @@ class Live:
         return " · ".join(parts)
 
 
-def follow(run: Run, progress: Progress, *, as_json: bool) -> None:
-    """Show a run until it is finished or nobody works on it any more."""
+def follow(run: Run, progress: Progress, *, as_json: bool, webhook: Webhook | None = None) -> None:
+    """Show a run until it is finished or nobody works on it any more; tell a webhook as well.
+
+    Raises InfrastructureError when that does not take an event.
+    """
     journal, live = Tail(run.directory / "raw" / "steps.jsonl"), Live(run)
     number = attempt = 0
     header: Mapping[str, Any] = {}
@@ -91,10 +95,13 @@ def follow(run: Run, progress: Progress, *, as_json: bool) -> None:
                 header, attempt = entry, attempt + 1
                 if attempt > 1 and not as_json:
                     progress.say(f"  attempt {attempt}")
+            event = cloud_event(run, number, entry, header)
             if as_json:
-                click.echo(json.dumps(cloud_event(run, number, entry, header), ensure_ascii=False))
+                click.echo(json.dumps(event, ensure_ascii=False))
             else:
                 progress(entry)
+            if webhook is not None:
+                webhook.send(event)
             live.take(entry)
             number += 1
         if not seen and time.monotonic() - looked > _LOOK_SECONDS:
