@@ -37,8 +37,8 @@ check: lint ## lint, types and unit tests: under a minute
 test: lint ## everything: check, and the contract, e2e, fault and tamper tests
 	$(RUN) pytest tests
 
-faults: setup ## the fault tests alone: kill, partition, interrupt, resume
-	$(RUN) pytest tests/faults
+faults: setup ## the fault tests alone, all of them: kill, partition, interrupt, resume
+	ANLAN_FAULTS=all $(RUN) pytest tests/faults
 
 bench: setup ## measure RTO, RPO and throughput on this machine
 	$(BENCH)

@@ -103,6 +103,26 @@ MOMENTS = [
     ("ransomware", "in:copy-repository:0.4"),
     ("ransomware", "end:attack-repository:before"),
 ]
+# Neighbours of others: `make faults` runs them too.
+LONG = {
+    ("failover", "end:break-primary:before"),
+    ("failover", "end:promote-standby:before"),
+    ("failover", "rejoined:a:before"),
+    ("failover", "promise:a:before"),
+    ("failover-frozen", "end:power-off-primary:before"),
+    ("failover-full", "mark:fault_done:before"),
+    ("secrets-loss", "mark:secrets_lost:before"),
+    ("partition", "in:degrade-primary:2.0"),
+    ("partition", "end:check-cut-off-standby:before"),
+    ("switchover", "mark:fault:after"),
+    ("switchover", "end:drain-primary:before"),
+    ("restore", "in:restore-twin:0.6"),
+    ("restore", "end:check-twin-isolation:before"),
+    ("ransomware", "in:copy-repository:0.4"),
+}
+assert set(MOMENTS) >= LONG
+if os.environ.get("ANLAN_FAULTS") != "all":
+    MOMENTS = [moment for moment in MOMENTS if moment not in LONG]
 
 
 def die_at(state: Path, moment: str, *arguments: str) -> None:
