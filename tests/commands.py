@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from orchestrator.model.environment import Environment
+
 CHECKOUT = Path(__file__).resolve().parents[1]
 
 
@@ -25,6 +27,22 @@ def anlan(
         timeout=timeout_seconds,
         check=False,
     )
+
+
+def state_for(environment: Environment, folder: Path) -> Path:
+    """Make `folder` a state directory that knows the environment; returns it."""
+    (folder / "env").mkdir(parents=True)
+    (folder / "env" / environment.name).symlink_to(environment.root)
+    return folder
+
+
+def run_drill(
+    state: Path, environment: Environment, name: str, *arguments: str
+) -> tuple[int, dict[str, Any]]:
+    """Run a drill to its end; returns the exit code and its JSON."""
+    done = anlan(state, "drill", "run", name, environment.name, "--json", *arguments)
+    assert done.stdout, done.stderr
+    return done.returncode, json.loads(done.stdout)
 
 
 def only_run(state: Path) -> str:

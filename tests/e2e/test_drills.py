@@ -18,25 +18,19 @@ from orchestrator.drivers.objectstore import ObjectStore
 from orchestrator.drivers.postgresql import PostgreSQL
 from orchestrator.drivers.secrets import Secrets
 from orchestrator.model.environment import Environment
-from tests.commands import CHECKOUT, anlan
+from tests.commands import CHECKOUT, anlan, run_drill, state_for
 
 
 @pytest.fixture(scope="module")
 def state(environment: Environment, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A state directory for the drills of this module."""
-    folder = tmp_path_factory.mktemp("drills")
-    (folder / "env").mkdir()
-    (folder / "env" / environment.name).symlink_to(environment.root)
-    return folder
+    return state_for(environment, tmp_path_factory.mktemp("drills"))
 
 
 def drill(state: Path, environment: Environment, *arguments: str) -> dict[str, Any]:
     """Run a drill that must pass; returns its JSON."""
-    name, *more = arguments
-    done = anlan(state, "drill", "run", name, environment.name, "--json", *more)
-    assert done.stdout, done.stderr
-    result: dict[str, Any] = json.loads(done.stdout)
-    assert (done.returncode, result["verdict"]) == (0, "pass"), result["derived"]["reasons"]
+    code, result = run_drill(state, environment, *arguments)
+    assert (code, result["verdict"]) == (0, "pass"), result["derived"]["reasons"]
     derived = result["derived"]
     assert derived["policies"]["pass"] > 20
     assert derived["policies"]["fail"] == derived["policies"]["unknown"] == 0
@@ -119,9 +113,8 @@ def test_a_blip_is_no_failure_unless_the_grace_is_too_short(
     assert derived["rto_seconds"] > 2.4
     assert derived["outages"], "the clients must have noticed the blip"
     hasty = ["-p", "baseline_seconds=1", "-p", "detect_grace_seconds=1"]
-    done = anlan(state, "drill", "run", "false-failover", environment.name, "--json", *hasty)
-    result = json.loads(done.stdout)
-    assert (done.returncode, result["verdict"]) == (1, "fail")
+    code, result = run_drill(state, environment, "false-failover", *hasty)
+    assert (code, result["verdict"]) == (1, "fail")
     assert ["no_failure_called" in reason for reason in result["derived"]["reasons"]] == [True]
 
 
@@ -319,18 +312,14 @@ def test_a_plan_or_dry_run_touches_nothing(state: Path, environment: Environment
 
 def readiness(state: Path, environment: Environment, *arguments: str) -> dict[str, tuple[Any, str]]:
     """Run the drill; returns what each check came to."""
-    done = anlan(state, "drill", "run", "readiness", environment.name, "--json", *arguments)
-    assert done.stdout, done.stderr
-    checks = json.loads(done.stdout)["derived"]["checks"]
+    checks = run_drill(state, environment, "readiness", *arguments)[1]["derived"]["checks"]
     return {check["name"]: (check["ok"], check["detail"]) for check in checks}
 
 
 def test_readiness_counts_on_a_real_failover_of_what_is_here_now(
     state: Path, environment: Environment, tmp_path: Path
 ) -> None:
-    never = tmp_path / "state"
-    (never / "env").mkdir(parents=True)
-    (never / "env" / environment.name).symlink_to(environment.root)
+    never = state_for(environment, tmp_path / "state")
     checks = readiness(never, environment)
     assert {name for name, (ok, _) in checks.items() if not ok} == {"failover_proven"}
 

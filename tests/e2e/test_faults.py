@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import pytest
 from orchestrator.drivers.postgresql import PostgreSQL
 from orchestrator.drivers.postgresql_room import give_room
 from orchestrator.model.environment import Environment
-from tests.commands import anlan
+from tests.commands import anlan, run_drill, state_for
 
 SHORT = ["-p", "baseline_seconds=1"]
 
@@ -20,18 +19,12 @@ SHORT = ["-p", "baseline_seconds=1"]
 @pytest.fixture(scope="module")
 def state(environment: Environment, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A state directory for the drills of this module."""
-    folder = tmp_path_factory.mktemp("faults")
-    (folder / "env").mkdir()
-    (folder / "env" / environment.name).symlink_to(environment.root)
-    return folder
+    return state_for(environment, tmp_path_factory.mktemp("faults"))
 
 
 def drill(state: Path, environment: Environment, *arguments: str) -> dict[str, Any]:
     """Run a drill; returns what was derived."""
-    name, *more = arguments
-    done = anlan(state, "drill", "run", name, environment.name, "--json", *more)
-    assert done.stdout, done.stderr
-    derived: dict[str, Any] = json.loads(done.stdout)["derived"]
+    derived: dict[str, Any] = run_drill(state, environment, *arguments)[1]["derived"]
     assert [one for one in derived["undo"] if one["status"] != "done"] == []
     return derived
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,25 +12,20 @@ from orchestrator.drivers.secrets import Secrets
 from orchestrator.drivers.secrets_storage import SecretsStorage
 from orchestrator.model.environment import Environment
 from orchestrator.model.errors import InfrastructureError, Refused
-from tests.commands import anlan
+from tests.commands import anlan, run_drill, state_for
 
 
 @pytest.fixture
 def state(environment: Environment, tmp_path: Path) -> Path:
     """A state directory that knows the environment."""
-    folder = tmp_path / "state"
-    (folder / "env").mkdir(parents=True)
-    (folder / "env" / environment.name).symlink_to(environment.root)
-    return folder
+    return state_for(environment, tmp_path / "state")
 
 
 def test_the_secret_manager_comes_back_from_its_snapshot_and_nobody_notices(
     environment: Environment, state: Path
 ) -> None:
     before = Secrets(environment).database_login()
-    done = anlan(state, "drill", "run", "secrets-loss", environment.name, "--json")
-    assert done.stdout, done.stderr
-    result: dict[str, Any] = json.loads(done.stdout)
+    _, result = run_drill(state, environment, "secrets-loss")
     derived = result["derived"]
     assert result["verdict"] == "pass", derived["reasons"]
     names = [phase["name"] for phase in derived["phases"]]

@@ -16,7 +16,7 @@ from orchestrator.drivers.postgresql import PostgreSQL
 from orchestrator.drivers.secrets import Secrets
 from orchestrator.model.environment import Environment
 from orchestrator.model.errors import InfrastructureError
-from tests.commands import anlan
+from tests.commands import run_drill, state_for
 
 FAST = ["-p", "observe_seconds=1"]
 
@@ -24,21 +24,15 @@ FAST = ["-p", "observe_seconds=1"]
 @pytest.fixture(scope="module")
 def state(environment: Environment, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A state directory for the drills of this module, and a backup for them."""
-    folder = tmp_path_factory.mktemp("damage")
-    (folder / "env").mkdir()
-    (folder / "env" / environment.name).symlink_to(environment.root)
     backups = PgBackRest(environment, environment.starting_primary)
     for repository in (1, 2):
         assert not backups.backup("full", repository=repository).error
-    return folder
+    return state_for(environment, tmp_path_factory.mktemp("damage"))
 
 
 def drill(state: Path, environment: Environment, *arguments: str) -> dict[str, Any]:
     """Run a drill to its end; returns its JSON and, as `notes`, what its journal keeps by name."""
-    name, *more = arguments
-    done = anlan(state, "drill", "run", name, environment.name, "--json", *more)
-    assert done.stdout, done.stderr
-    result: dict[str, Any] = json.loads(done.stdout)
+    _, result = run_drill(state, environment, *arguments)
     journal = (state / "runs" / result["run_id"] / "raw" / "steps.jsonl").read_text()
     entries = [json.loads(line) for line in journal.splitlines()]
     result["notes"] = {e["name"]: e["data"] for e in entries if e["kind"] == "note"}

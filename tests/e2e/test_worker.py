@@ -17,7 +17,7 @@ from orchestrator.drivers.secrets import Secrets, TransitSigner
 from orchestrator.evidence import EvidenceStore
 from orchestrator.model.environment import Environment
 from orchestrator.model.schedule import applied, parse_schedule
-from tests.commands import CHECKOUT, anlan
+from tests.commands import CHECKOUT, anlan, state_for
 
 SCHEDULE = """\
 schema: anlan.schedule/v1
@@ -31,10 +31,7 @@ entries:
 @pytest.fixture
 def state(environment: Environment, tmp_path: Path) -> Path:
     """A state directory that knows the environment."""
-    folder = tmp_path / "state"
-    (folder / "env").mkdir(parents=True)
-    (folder / "env" / environment.name).symlink_to(environment.root)
-    return folder
+    return state_for(environment, tmp_path / "state")
 
 
 def log_status(state: Path, environment: Environment) -> dict[str, Any]:

@@ -7,12 +7,10 @@ from pathlib import Path
 import pytest
 
 from orchestrator.model.environment import Environment
+from tests.commands import state_for
 
 
 @pytest.fixture
 def state(environment: Environment, tmp_path: Path) -> Path:
     """A state directory that knows the environment."""
-    folder = tmp_path / "state"
-    (folder / "env").mkdir(parents=True)
-    (folder / "env" / environment.name).symlink_to(environment.root)
-    return folder
+    return state_for(environment, tmp_path / "state")
