@@ -23,7 +23,6 @@ from orchestrator.model.errors import AnlanError, InputError, Refused
 from orchestrator.model.fact import parse_timestamp, timestamp
 from orchestrator.model.schedule import Slot, expected, slot
 
-_ASK_AHEAD = timedelta(days=31)
 _RETRY_SECONDS = 20.0
 _CHANGE_LOOK_SECONDS = 60.0
 
@@ -85,6 +84,8 @@ class Worker:
         """`grace_seconds`: how long nobody works on a begun run before it is taken over."""
         self._state, self._plan, self._begin, self._say = state, plan, begin, say
         self._grace = grace_seconds
+        self._schedules: dict[str, list[dict[str, Any]]] = {}
+        self._log_bytes = -1
         self._settled: dict[str, datetime] = {}
         self._why: dict[str, tuple[float, str]] = {}
         self._dead: dict[str, float] = {}
@@ -93,7 +94,7 @@ class Worker:
     def tick(self, now: datetime | None = None) -> None:
         """Run, take over or record as missed whatever its time has come for."""
         now = now or datetime.now(UTC)
-        schedules = schedules_of(self._state)
+        schedules = self._in_force()
         for environment, records in schedules.items():
             self._environment(environment, records, now)
         if time.monotonic() - self._looked > _CHANGE_LOOK_SECONDS:
@@ -103,13 +104,23 @@ class Worker:
         for run in self._unfinished():
             self._unfinished_run(run, now)
 
+    def _in_force(self) -> dict[str, list[dict[str, Any]]]:
+        """The applied schedules, read again when the log, which only grows, has grown."""
+        path = self._state / "evidence" / "log.jsonl"
+        size = path.stat().st_size if path.exists() else 0
+        if size != self._log_bytes:
+            self._schedules, self._log_bytes = schedules_of(self._state), size
+        return self._schedules
+
     def _environment(self, environment: str, records: list[dict[str, Any]], now: datetime) -> None:
         since = self._settled.get(environment, parse_timestamp(records[0]["applied_at"]))
         open_: list[datetime] = []
-        for one in sorted(expected(records, since, now + _ASK_AHEAD), key=lambda s: s.start):
+        asked = (e.get("ask_before_minutes", 0) for r in records for e in r["schedule"]["entries"])
+        until = now + timedelta(minutes=max(asked))
+        for one in sorted(expected(records, since, until), key=lambda slot: slot.start):
             if one.ask > now:
                 continue
-            run = self._made(one.run_id) or self._made_now(environment, one, "schedule")
+            run = self._made(one.run_id) or self._made_now(environment, one)
             if run is None or not self._scheduled(run, one.entry, one.start, one.latest, now):
                 open_.append(one.at)
         # Up to the first that is open nothing is left to do.
@@ -119,9 +130,9 @@ class Worker:
         there = (self._state / "runs" / run_id).is_dir()
         return runs.load(self._state, run_id) if there else None
 
-    def _made_now(self, environment: str, one: Slot, trigger: str) -> Run | None:
+    def _made_now(self, environment: str, one: Slot) -> Run | None:
         try:
-            return self._plan(environment, one, trigger)
+            return self._plan(environment, one, "schedule")
         except AnlanError as error:
             if (made := self._made(one.run_id)) is None:  # else another worker made it
                 self._not_yet(one.run_id, error.what)
@@ -196,7 +207,10 @@ class Worker:
     def _changes(self, environment: str, record: Mapping[str, Any], now: datetime) -> None:
         """One run more of an entry that wants it when the deployment is not that of its last."""
         wanting = [e for e in record["schedule"]["entries"] if "after_change_hours" in e]
-        mine = [r for r in runs.history(self._state) if wanting and _is_of(r, environment)]
+        if not wanting:
+            return
+        history = runs.history(self._state)
+        mine = [run for run in history if run.plan["environment"]["name"] == environment]
         for entry in wanting:
             of_drill = [run for run in mine if run.plan["drill"]["name"] == entry["drill"]]
             passed = [r for r in of_drill if r.result and r.result["verdict"] == "pass"]
@@ -226,7 +240,3 @@ class Worker:
             return False
         self._plan(environment, extra, "change")
         return True
-
-
-def _is_of(run: Run, environment: str) -> bool:
-    return bool(run.plan["environment"]["name"] == environment)
