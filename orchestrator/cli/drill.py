@@ -136,22 +136,22 @@ def plan(
 ) -> None:
     """Print what a run would do: steps, targets, impact. Nothing is touched or written."""
     made = make_plan(name, environment, parameters, folder, policy_folder).document
-    usual = _usual_seconds(name=made["drill"]["name"], environment=environment)
+    usual = _usual_seconds(made)
     if as_json:
         common.emit({**made, "estimate": usual})
     else:
         _show_plan(made, usual)
 
 
-def _usual_seconds(*, name: str, environment: str) -> dict[str, Any] | None:
-    """How long the last passed runs of a drill took here: median seconds, and of how many."""
+def _usual_seconds(made: Mapping[str, Any]) -> dict[str, Any] | None:
+    """How long the last passed runs of a plan's drill took: median seconds, and of how many."""
     from orchestrator.engine import runs  # noqa: PLC0415
     from orchestrator.model.fact import parse_timestamp  # noqa: PLC0415
 
-    took = []
+    took, wanted = [], (made["drill"]["name"], made["environment"]["name"])
     for run in runs.history(common.state_directory()):
         about = run.plan["drill"]["name"], run.plan["environment"]["name"]
-        if about == (name, environment) and run.result and run.result["verdict"] == "pass":
+        if about == wanted and run.result and run.result["verdict"] == "pass":
             began, ended = (parse_timestamp(run.result[key]) for key in ("started_at", "ended_at"))
             took.append((ended - began).total_seconds())
     if not took:
@@ -225,7 +225,7 @@ def _rehearse(planned: Planned, *, as_json: bool) -> int:
 
     made = planned.document
     state = asked(parse_environment(planned.environment.decode()))
-    usual = _usual_seconds(name=made["drill"]["name"], environment=made["environment"]["name"])
+    usual = _usual_seconds(made)
     if as_json:
         common.emit({**made, "estimate": usual, "preconditions": state})
     else:
@@ -429,6 +429,13 @@ class Planned:
         self.environment = environment
         self.policies = policies
 
+    def make_run(self) -> Run:
+        """Make the directory of its run. Raises InfrastructureError, also when there is one."""
+        from orchestrator.engine import runs  # noqa: PLC0415
+
+        state, text = common.state_directory(), self.drill.text
+        return runs.create(state, self.document, text, self.environment, self.policies)
+
 
 def find_drill(name: str, folder: Path | None) -> Drill:
     """Return a drill by its name, or by the path of its file. Raises InputError."""
@@ -494,7 +501,6 @@ def run_drill(
     not answer: then no run is made.
     """
     from orchestrator.drivers.lease import LeaseFile  # noqa: PLC0415
-    from orchestrator.engine import runs  # noqa: PLC0415
     from orchestrator.model.environment import parse_environment  # noqa: PLC0415
 
     environment = parse_environment(planned.environment.decode())
@@ -503,14 +509,7 @@ def run_drill(
     # Before the directory is made: a run that is refused has not begun.
     holder = {"operator": planned.document["operator"], "phase": PLANNING}
     LeaseFile(environment.lease_file).acquire(run_id, holder)
-    made = runs.create(
-        common.state_directory(),
-        planned.document,
-        planned.drill.text,
-        planned.environment,
-        planned.policies,
-    )
-    return work(made, as_json, quiet=quiet, summary=summary)
+    return work(planned.make_run(), as_json, quiet=quiet, summary=summary)
 
 
 def _require_ready(plan: Mapping[str, Any], environment: Environment) -> None:

@@ -79,13 +79,11 @@ def apply(name: str, environment: str, dry_run: bool, as_json: bool) -> None:
             raise InputError(str(error), error.todo, file=str(path), path=where) from error
     record = applied(wished, environment, found.tier, getpass.getuser(), datetime.now(UTC))
     records = schedules_of(common.state_directory()).get(environment, [])
-    same = bool(records) and all(
-        records[-1][key] == record[key] for key in ("schedule", "tier", "environment")
-    )
+    same = bool(records) and all(records[-1][key] == record[key] for key in ("schedule", "tier"))
     if not (dry_run or same):
         signer = TransitSigner(Secrets(found))
         EvidenceStore(common.state_directory(), signer).record_schedule(record)
-    coming = _coming([record], 5)
+    coming = _coming(record, 5)
     if as_json:
         common.emit({"applied": not (dry_run or same), "record": record, "next": coming})
         return
@@ -100,7 +98,7 @@ def list_(as_json: bool) -> None:
     """List the entries in force: cron line, last run and its verdict, next run, pause."""
     from orchestrator.engine import runs  # noqa: PLC0415
     from orchestrator.engine.worker import Pauses, schedules_of  # noqa: PLC0415
-    from orchestrator.model.schedule import slots  # noqa: PLC0415
+    from orchestrator.model.schedule import cron_of, slots  # noqa: PLC0415
 
     state, now = common.state_directory(), datetime.now(UTC)
     history = [run for run in runs.history(state) if "scheduled" in run.plan]
@@ -110,7 +108,6 @@ def list_(as_json: bool) -> None:
         for one in slots(records[-1], now, now + _AHEAD):
             following.setdefault(one.entry, one)
         for entry in records[-1]["schedule"]["entries"]:
-            cron = entry["cron"]
             mine = [
                 run
                 for run in history
@@ -123,7 +120,7 @@ def list_(as_json: bool) -> None:
                     "environment": environment,
                     "entry": entry["id"],
                     "drill": entry["drill"],
-                    "cron": cron if isinstance(cron, str) else cron[records[-1]["tier"]],
+                    "cron": cron_of(entry, records[-1]["tier"]),
                     "last": mine[-1].run_id if mine else None,
                     "verdict": (mine[-1].result or {}).get("verdict") if mine else None,
                     "next": timestamp(upcoming.start) if upcoming else None,
@@ -159,22 +156,20 @@ def next_(environment: str, count: int, as_json: bool) -> None:
         raise InputError(
             f"no schedule is in force on {environment!r}", "`anlan schedule apply standard ENV`"
         )
-    coming = _coming(records[-1:], count)
+    coming = _coming(records[-1], count)
     if as_json:
         common.emit(coming)
     else:
         _show(coming)
 
 
-def _coming(records: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
+def _coming(record: dict[str, Any], count: int) -> list[dict[str, Any]]:
     from orchestrator.model.schedule import slots  # noqa: PLC0415
 
     now, days = datetime.now(UTC), 1
     found: list[Slot] = []
     while len(found) < count and days <= _AHEAD.days:
-        found = sorted(
-            slots(records[-1], now, now + timedelta(days=days)), key=lambda one: one.start
-        )
+        found = sorted(slots(record, now, now + timedelta(days=days)), key=lambda one: one.start)
         days *= 4
     return [{**one.to_json(), "drill": one.drill, "run": one.run_id} for one in found[:count]]
 
@@ -278,8 +273,6 @@ def _say(text: str) -> None:
 
 
 def _plan_slot(environment: str, slot: Slot, trigger: str) -> Run:
-    from orchestrator.engine import runs  # noqa: PLC0415
-
     given = tuple(f"{key}={value}" for key, value in slot.parameters.items())
     planned = make_plan(
         slot.drill,
@@ -289,13 +282,7 @@ def _plan_slot(environment: str, slot: Slot, trigger: str) -> Run:
         trigger=trigger,
         scheduled=slot.to_json(),
     )
-    return runs.create(
-        common.state_directory(),
-        planned.document,
-        planned.drill.text,
-        planned.environment,
-        planned.policies,
-    )
+    return planned.make_run()
 
 
 class _Child:

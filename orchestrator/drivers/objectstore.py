@@ -97,13 +97,6 @@ class ObjectStore:
 
     def versions(self, bucket: str, prefix: str = "") -> tuple[ObjectVersion, ...]:
         """Every version of every object below `prefix` (delete markers left out)."""
-        found = []
-        try:
-            pages = self._client.get_paginator("list_object_versions")
-            for page in pages.paginate(Bucket=bucket, Prefix=prefix):
-                found += page.get("Versions", [])
-        except (ClientError, BotoCoreError) as error:
-            raise self._failed(f"list bucket {bucket}", error) from error
         return tuple(
             ObjectVersion(
                 entry["Key"],
@@ -112,7 +105,7 @@ class ObjectStore:
                 entry["LastModified"].astimezone(UTC),
                 entry["IsLatest"],
             )
-            for entry in found
+            for entry in self._listed(bucket, prefix, "Versions")
         )
 
     def get(self, bucket: str, key: str, version: str | None = None) -> bytes:
@@ -153,16 +146,17 @@ class ObjectStore:
 
     def own_lock(self, bucket: str, one: ObjectVersion) -> tuple[str, datetime] | None:
         """The mode and end (UTC) of a version's own lock; None when it has none."""
+        return self._own_lock(bucket, one.key, one.version)
+
+    def _own_lock(self, bucket: str, key: str, version: str) -> tuple[str, datetime] | None:
         try:
-            answer = self._client.get_object_retention(
-                Bucket=bucket, Key=one.key, VersionId=one.version
-            )
+            answer = self._client.get_object_retention(Bucket=bucket, Key=key, VersionId=version)
         except ClientError as error:
             if _code(error) == "NoSuchObjectLockConfiguration":
                 return None
-            raise self._failed(f"read the retention of {bucket}/{one.key}", error) from error
+            raise self._failed(f"read the retention of {bucket}/{key}", error) from error
         except BotoCoreError as error:
-            raise self._failed(f"read the retention of {bucket}/{one.key}", error) from error
+            raise self._failed(f"read the retention of {bucket}/{key}", error) from error
         retention: Any = answer["Retention"]
         return str(retention["Mode"]), retention["RetainUntilDate"].astimezone(UTC)
 
@@ -198,14 +192,21 @@ class ObjectStore:
 
     def delete_markers(self, bucket: str, prefix: str = "") -> tuple[tuple[str, str], ...]:
         """Key and version of every delete marker below `prefix`."""
-        found: list[tuple[str, str]] = []
+        found = self._listed(bucket, prefix, "DeleteMarkers")
+        return tuple((one["Key"], one["VersionId"]) for one in found)
+
+    def _listed(self, bucket: str, prefix: str, kind: str) -> list[dict[str, Any]]:
+        """The entries of a kind in the list of a bucket's versions, as S3 lists them."""
+        found: list[dict[str, Any]] = []
         try:
-            pages = self._client.get_paginator("list_object_versions")
-            for page in pages.paginate(Bucket=bucket, Prefix=prefix):
-                found += [(one["Key"], one["VersionId"]) for one in page.get("DeleteMarkers", [])]
+            for page in self._client.get_paginator("list_object_versions").paginate(
+                Bucket=bucket, Prefix=prefix
+            ):
+                entries: Any = page.get(kind, [])
+                found += entries
         except (ClientError, BotoCoreError) as error:
             raise self._failed(f"list bucket {bucket}", error) from error
-        return tuple(found)
+        return found
 
     def retained_until(self, bucket: str, key: str, version: str) -> tuple[str, datetime]:
         """The lock mode of one version and the time (UTC) until which it holds.
@@ -213,8 +214,8 @@ class ObjectStore:
         A version without a lock of its own has the bucket's, from when it was written; with
         neither the mode is empty and the time is that of writing.
         """
-        one = ObjectVersion(key, version, 0, datetime.now(UTC), True)
-        return self.own_lock(bucket, one) or self._default_retention(bucket, key, version)
+        own = self._own_lock(bucket, key, version)
+        return own or self._default_retention(bucket, key, version)
 
     def _default_retention(self, bucket: str, key: str, version: str) -> tuple[str, datetime]:
         lock = self.lock_settings(bucket)

@@ -47,12 +47,7 @@ class Attacker(ObjectStore):
         self, environment: Environment, site: Site, machine: Site, repository: int, token: int
     ) -> None:
         LeaseFile(environment.lease_file).check(token)
-        option = PgBackRest(environment, machine).option
-        keys = {
-            "access_key": option(f"repo{repository}-s3-key"),
-            "secret_key": option(f"repo{repository}-s3-key-secret"),
-        }
-        super().__init__(environment, site, keys)
+        super().__init__(environment, site, PgBackRest(environment, machine).store_keys(repository))
 
     def delete(self, bucket: str, version: ObjectVersion) -> Attempt:
         """Delete one version for good, past governance."""

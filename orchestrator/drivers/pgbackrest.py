@@ -129,22 +129,10 @@ class PgBackRest:
 
         They are there also while the secret manager is not. Raises InfrastructureError.
         """
-        names = {f"repo{repository}-s3-key": "access_key"}
-        names |= {f"repo{repository}-s3-key-secret": "secret_key"}
-        try:
-            lines = self._config_file.read_text().splitlines()
-        except OSError as error:
-            raise InfrastructureError(
-                f"cannot read {self._config_file}: {error.strerror}", "run as root, or as its owner"
-            ) from error
-        pairs = (line.partition("=") for line in lines)
-        found = {names[key]: value for key, _, value in pairs if key in names}
-        if len(found) != len(names):
-            raise InfrastructureError(
-                f"{self._config_file} holds no keys of repository {repository}",
-                "apply the role `pgbackrest`",
-            )
-        return found
+        return {
+            "access_key": self.option(f"repo{repository}-s3-key"),
+            "secret_key": self.option(f"repo{repository}-s3-key-secret"),
+        }
 
     def check(self) -> None:
         """Prove that a WAL segment reaches every repository (switches one; on the primary)."""
@@ -205,12 +193,19 @@ class PgBackRest:
         return self._run("restore", *arguments, timeout=timeout_seconds, environment=environment)
 
     def option(self, name: str) -> str:
-        """A global option of this machine's own file, such as `repo1-path`."""
+        """A global option of this machine's own file, such as `repo1-path`.
+
+        Raises InfrastructureError.
+        """
         parser = configparser.RawConfigParser(strict=False, delimiters=("=",))
         try:
             parser.read_string(self._config_file.read_text())
             return parser["global"][name]
-        except (OSError, configparser.Error, KeyError) as error:
+        except OSError as error:
+            raise InfrastructureError(
+                f"cannot read {self._config_file}: {error.strerror}", "run as root, or as its owner"
+            ) from error
+        except (configparser.Error, KeyError) as error:
             raise InfrastructureError(
                 f"{self._config_file} has no readable option {name}", "apply the role `pgbackrest`"
             ) from error

@@ -99,6 +99,12 @@ class ReceiverStatus:
     sender_port: int
 
 
+def lsn_bytes(lsn: str) -> int:
+    """A log sequence number, such as 0/16B3748, as a number of bytes; 0 for an empty text."""
+    high, _, low = lsn.partition("/")
+    return (int(high or "0", 16) << 32) + int(low or "0", 16)
+
+
 def primaries(servers: Sequence[PostgreSQL]) -> tuple[str, ...]:
     """The sites whose server is a primary now: two of them is a split brain."""
     return tuple(server.site.name for server in servers if server.role() is Role.PRIMARY)

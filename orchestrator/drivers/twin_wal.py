@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from orchestrator.drivers.files import own
+from orchestrator.drivers.postgresql import lsn_bytes
 from orchestrator.drivers.process import run
 from orchestrator.drivers.twin import MARKER
 from orchestrator.drivers.twin_database import TwinDatabase
@@ -33,12 +34,6 @@ class Commit:
     xid: str
     lsn: str
     at: datetime
-
-
-def position(lsn: str) -> int:
-    """An LSN such as 0/16B3748 as a number of bytes."""
-    high, _, low = lsn.partition("/")
-    return (int(high, 16) << 32) + int(low, 16)
 
 
 def archived_commits(
@@ -91,8 +86,8 @@ def archived_commits(
         list(pool.map(fetch_segment, range(first, last + 1)))
     ends = [f"{timeline}{_name(number, size)}" for number in (first, last)]
     seen = list(_records(database, read, *ends, timeout_seconds=timeout_seconds))
-    until = position(until_lsn)
-    if not seen or position(seen[-1][1]) < until:
+    until = lsn_bytes(until_lsn)
+    if not seen or lsn_bytes(seen[-1][1]) < until:
         raise InfrastructureError(
             f"the archived WAL ends at {seen[-1][1] if seen else first_wal}, before {until_lsn}",
             "see archive_command in the primary's log, and `pgbackrest verify`",
@@ -100,7 +95,7 @@ def archived_commits(
     return tuple(
         Commit(xid, lsn, datetime.fromisoformat(at.removesuffix(" UTC")).replace(tzinfo=UTC))
         for xid, lsn, what, at in seen
-        if what == "COMMIT" and xid != "0" and position(after_lsn) <= position(lsn) < until
+        if what == "COMMIT" and xid != "0" and lsn_bytes(after_lsn) <= lsn_bytes(lsn) < until
     )
 
 
@@ -129,7 +124,7 @@ def _records(
 def _switches(history: str) -> list[tuple[str, int]]:
     """The parents of a timeline and where each ended, the oldest first."""
     lines = [line.split() for line in history.splitlines()]
-    return [(f"{int(words[0]):08X}", position(words[1])) for words in lines if len(words) > 1]
+    return [(f"{int(words[0]):08X}", lsn_bytes(words[1])) for words in lines if len(words) > 1]
 
 
 def _number(segment: str, size: int) -> int:

@@ -50,7 +50,7 @@ def execute(run: Run, state: Path, listener: Listener | None = None) -> list[str
     Raises Refused when another run took the environment, InfrastructureError when its evidence
     cannot be made now (resume it later); what the drill finds is in run.json, not raised.
     """
-    if any(entry["kind"] == "missed" for entry in run.journal.entries):
+    if finish.is_missed(run.journal):
         finish.miss(run, state, "")
         return []
     require_room(state, f"make room, then `anlan drill resume {run.run_id}`")
@@ -176,7 +176,7 @@ def _undo(index: int) -> bool:
     return not error
 
 
-def _attempt(context: Context, step: Mapping[str, Any], action: Callable[[Context], None]) -> str:
+def _attempt(context: Context, step: Mapping[str, Any], action: Callable[[Context], object]) -> str:
     """Call a verb or its undo; returns what went wrong, empty if nothing."""
     try:
         action(context.for_step(step))

@@ -41,6 +41,11 @@ def is_ended(journal: StepJournal) -> bool:
     return journal.find("mark", "ended") is not None
 
 
+def is_missed(journal: StepJournal) -> bool:
+    """Whether the run was recorded as missed: none of its steps may begin any more."""
+    return any(entry["kind"] == "missed" for entry in journal.entries)
+
+
 def record_plan(run: Run, state: Path, context: Context) -> None:
     """Sign and log the plan. Raises InfrastructureError: then nothing may be touched."""
     EvidenceStore(state, TransitSigner(context.secrets)).record_plan(run.directory)
@@ -59,10 +64,7 @@ def conclude(run: Run, context: Context) -> None:
         environment = json.loads((run.directory / "environment.json").read_text())
         now = datetime.now(UTC)
         _write(run.directory / "findings.json", rederive_findings(rules, facts, environment, now))
-    if not is_ended(context.journal):
-        context.journal.note("end", {"utc": timestamp(datetime.now(UTC))})
-        context.mark("ended")
-    _write(run.directory / "run.json", _result(run, context))
+    _close(run, context)
 
 
 def miss(run: Run, state: Path, reason: str) -> None:
@@ -77,13 +79,18 @@ def miss(run: Run, state: Path, reason: str) -> None:
     journal = context.journal
     if not journal.entries:
         journal.open_attempt()
-    if not any(entry["kind"] == "missed" for entry in journal.entries):
+    if not is_missed(journal):
         journal.write("missed", reason=reason)
-    if not is_ended(journal):
-        journal.note("end", {"utc": timestamp(datetime.now(UTC))})
+    _close(run, context)
+    publish(run, state, context)
+
+
+def _close(run: Run, context: Context) -> None:
+    """Close the journal, and derive run.json from it."""
+    if not is_ended(context.journal):
+        context.journal.note("end", {"utc": timestamp(datetime.now(UTC))})
         context.mark("ended")
     _write(run.directory / "run.json", _result(run, context))
-    publish(run, state, context)
 
 
 def _result(run: Run, context: Context) -> dict[str, Any]:

@@ -184,9 +184,9 @@ def _measure(
     first_write = None
     if clients and after is not None:
         first_write = availability.first_ok_after(clients, after)
-    served = first_write if after is not None else steps.mark("twin_served")
-    if served is None and after is None:
-        served = steps.mark("secrets_served")
+    served = first_write
+    if after is None:
+        served = steps.mark("twin_served") or steps.mark("secrets_served")
     phases = _phases(steps, fault, first_write) if served is not None else []
     target = (steps.mark("target"), steps.mark("target_end") or steps.mark("target"))
     # An attack is found later than it came.

@@ -71,7 +71,7 @@ def parse_schedule(text: str, *, file: str = "") -> dict[str, Any]:
             raise wrong(f"id {entry['id']!r} is used twice", "name each once", f"{path}.id")
         seen.add(entry["id"])
         for tier in ("VIP", "standard"):
-            cron = _cron(entry, tier)
+            cron = cron_of(entry, tier)
             if problem := _cron_problem(cron):
                 todo = "five fields: minute hour day month weekday, as in 0 3 * * 6"
                 raise wrong(f"cron line {cron!r} {problem}", todo, f"{path}.cron")
@@ -109,7 +109,7 @@ def slots(record: Mapping[str, Any], after: datetime, until: datetime) -> Iterat
         for one in schedule.get("blackouts", [])
     ]
     for entry in schedule["entries"]:
-        ticks = croniter(_cron(entry, record["tier"]), after.astimezone(zone))
+        ticks = croniter(cron_of(entry, record["tier"]), after.astimezone(zone))
         while (at := ticks.get_next(datetime).astimezone(UTC)) <= until:
             if not any(begin <= at < end for begin, end in blackouts):
                 yield slot(record["environment"], entry, at)
@@ -148,7 +148,8 @@ def expected(
         yield from slots(record, begin, end)
 
 
-def _cron(entry: Mapping[str, Any], tier: str) -> str:
+def cron_of(entry: Mapping[str, Any], tier: str) -> str:
+    """The cron line of an entry for environments of a tier."""
     cron = entry["cron"]
     return str(cron if isinstance(cron, str) else cron[tier])
 

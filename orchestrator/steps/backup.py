@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from orchestrator.drivers.objectstore import ObjectStore
-from orchestrator.drivers.pgbackrest import PgBackRest
+from orchestrator.drivers.pgbackrest import Backup, PgBackRest
 from orchestrator.model.environment import Site
-from orchestrator.model.errors import InfrastructureError
+from orchestrator.model.errors import InfrastructureError, InputError
 from orchestrator.probes.availability import MODEL, cleanup, marker
 from orchestrator.steps.context import Context, StepFailed
 from orchestrator.steps.registry import verb
@@ -32,6 +32,22 @@ def repositories(context: Context) -> dict[int, Site]:
 def backups_of(context: Context) -> PgBackRest:
     """pgBackRest at the primary's site."""
     return PgBackRest(context.environment, context.primary.site)
+
+
+def chosen_repository(context: Context) -> int:
+    """The repository that the step's options name. Raises InputError."""
+    number = int(context.options["repository"])
+    if number not in repositories(context):
+        raise InputError(f"there is no repository {number}", "1 or 2")
+    return number
+
+
+def backups_in(context: Context, number: int) -> list[Backup]:
+    """The backups that a repository holds, the oldest first. Raises StepFailed without one."""
+    there = [one for one in backups_of(context).backups() if one.repository == number]
+    if not there:
+        raise StepFailed(f"repository {number} holds no backup: run the drill `backup` first")
+    return there
 
 
 def store_of(context: Context, site: Site) -> ObjectStore:

@@ -23,7 +23,6 @@ from orchestrator.drivers.certificates import (
 )
 from orchestrator.drivers.erp import Erp
 from orchestrator.drivers.process import spawn
-from orchestrator.drivers.secrets import Secrets
 from orchestrator.evidence.layout import read_run_directory, rules_of
 from orchestrator.model.errors import InfrastructureError
 from orchestrator.model.fact import facts_document
@@ -144,8 +143,7 @@ def _replace(context: Context, one: ServerCertificate, name: str, ttl_seconds: i
     """Replace a certificate once, and wait until the server presents it."""
     note = f"{name}_{one.subject}"
     if context.noted(note) is None:
-        provisioner = Secrets(context.environment, context.environment.secrets.provisioner_file)
-        made = one.replace(provisioner, context.token, ttl_seconds=ttl_seconds)
+        made = one.replace(context.provisioner, context.token, ttl_seconds=ttl_seconds)
         context.note(note, {"serial": _serial(made), "not_after": str(made.not_valid_after_utc)})
     _await_served(context, one, one.certificate)
 

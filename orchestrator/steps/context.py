@@ -17,7 +17,7 @@ from orchestrator.drivers.lease import LeaseFile
 from orchestrator.drivers.postgresql import PostgreSQL, Role
 from orchestrator.drivers.proxy import FrontDoor
 from orchestrator.drivers.secrets import Secrets
-from orchestrator.model.environment import Environment, Site
+from orchestrator.model.environment import Environment, MachineSettings, Site
 from orchestrator.model.errors import AnlanError, InfrastructureError
 from orchestrator.steps.journal import StepJournal
 
@@ -72,6 +72,11 @@ class Context:
         """The secret manager."""
         return Secrets(self.environment)
 
+    @property
+    def provisioner(self) -> Secrets:
+        """The secret manager as the provisioner, who may issue certificates."""
+        return Secrets(self.environment, self.environment.secrets.provisioner_file)
+
     @cached_property
     def database_login(self) -> Credentials:
         """The orchestrator's login to the database."""
@@ -94,9 +99,17 @@ class Context:
         return FrontDoor(self.environment)
 
     @property
+    def front_door_machine(self) -> Machine:
+        """The machine of the proxy."""
+        return self._machine(self.environment.front_door.machine)
+
+    @property
     def line(self) -> Machine:
         """The machine of the line between the sites."""
-        return Machine(self.environment.line.machine, LeaseFile(self.environment.lease_file))
+        return self._machine(self.environment.line.machine)
+
+    def _machine(self, settings: MachineSettings) -> Machine:
+        return Machine(settings, LeaseFile(self.environment.lease_file))
 
     @property
     def home(self) -> Site:

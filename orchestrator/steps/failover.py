@@ -9,8 +9,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from orchestrator.drivers.files import write_atomically
-from orchestrator.drivers.host import Machine
-from orchestrator.drivers.lease import LeaseFile
 from orchestrator.drivers.postgresql import PostgreSQL, Reach, Role
 from orchestrator.drivers.postgresql_connection import connect_read_write
 from orchestrator.drivers.postgresql_room import fill_disk, log_time, out_of_room, room_bytes
@@ -27,11 +25,7 @@ from orchestrator.steps.registry import verb
 _LEAST_ROOM_MIB = 64
 
 
-def _restore(context: Context) -> None:
-    topology.restore(context)
-
-
-@verb(undo=_restore)
+@verb(undo=topology.restore)
 def break_primary(context: Context) -> None:
     """Break the primary as the drill says: kill its site, or kill, freeze or fill its database."""
     if context.marked("fault_done") is not None:
@@ -62,7 +56,7 @@ def break_primary(context: Context) -> None:
         context.check("primary_broken", kill.processes > 0, f"{fault}: {kill.processes} processes")
 
 
-@verb(undo=_restore)
+@verb(undo=topology.restore)
 def drain_primary(context: Context) -> None:
     """Let the requests at work end, stop the primary cleanly; the standby then has every write."""
     if context.marked("fault_done") is not None:
@@ -90,7 +84,7 @@ def detect_failure(context: Context) -> None:
     context.mark("detected")
 
 
-@verb(undo=_restore)
+@verb(undo=topology.restore)
 def blip_primary(context: Context) -> None:
     """Freeze the primary's database for a moment, and see that nobody calls that a failure."""
     if context.marked("fault_done") is not None:
@@ -107,18 +101,16 @@ def blip_primary(context: Context) -> None:
 
 
 def _restart_front_door(context: Context) -> None:
-    door = context.environment.front_door
-    Machine(door.machine, LeaseFile(context.environment.lease_file)).program_start(door.program)
+    context.front_door_machine.program_start(context.environment.front_door.program)
 
 
 @verb(undo=_restart_front_door)
 def kill_front_door(context: Context) -> None:
     """Kill the front door; its machine brings it back, and nobody calls that a database failure."""
-    door = context.environment.front_door
     if context.marked("fault_done") is None:
         context.mark("fault")
-        machine = Machine(door.machine, LeaseFile(context.environment.lease_file))
-        kill = machine.kill_program(door.program, context.token)
+        program = context.environment.front_door.program
+        kill = context.front_door_machine.kill_program(program, context.token)
         context.mark("fault_done", kill.ended_ns)
         context.check("front_door_killed", kill.processes > 0, f"{kill.processes} processes")
     began = time.monotonic()
@@ -282,7 +274,7 @@ def check_business_invariants(context: Context) -> None:
             context.check(result.name, ok, detail)
 
 
-@verb(undo=_restore)
+@verb(undo=topology.restore)
 def restore_topology(context: Context) -> None:
     """Rejoin the old primary (rewound, else copied anew) and fail back to it, losing nothing."""
     made = topology.restore(context)

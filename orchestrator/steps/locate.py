@@ -18,11 +18,10 @@ from typing import Any
 
 from orchestrator.drivers.pgbackrest import Backup
 from orchestrator.drivers.twin_wal import Commit, archived_commits
-from orchestrator.model.errors import InputError
 from orchestrator.probes import ledger
 from orchestrator.probes.bisection import last_clean, most_questions
 from orchestrator.probes.invariants import INVARIANTS, violations
-from orchestrator.steps.backup import await_archived, backups_of, repositories
+from orchestrator.steps.backup import await_archived, backups_in, chosen_repository
 from orchestrator.steps.context import Context, StepFailed
 from orchestrator.steps.registry import verb
 from orchestrator.steps.restore import ledger_entries, segment_now, twin_database
@@ -33,11 +32,8 @@ _LATER_SECONDS = 0.5
 @verb()
 def end_writes(context: Context) -> None:
     """Note how far the newest state goes, end the ledger, and see the WAL up to now archived."""
-    number = int(context.options["repository"])
-    if number not in repositories(context):
-        raise InputError(f"there is no repository {number}", "1 or 2")
-    if not _backups(context, number):
-        raise StepFailed(f"repository {number} holds no backup: run the drill `backup` first")
+    number = chosen_repository(context)
+    backups_in(context, number)  # at least one
     newest = context.note("newest", {"lsn": context.primary.current_lsn()})
     # The ledger goes on after it, so that what came later must be absent.
     time.sleep(_LATER_SECONDS)
@@ -56,7 +52,7 @@ def locate_damage(context: Context) -> None:
     if context.noted("target") is not None:
         return
     number = int((context.noted("search") or {})["repository"])
-    for tried, backup in enumerate(reversed(_backups(context, number))):
+    for tried, backup in enumerate(reversed(backups_in(context, number))):
         search = _Search(context, backup)
         found = search.last_clean()
         if found is not None:
@@ -117,10 +113,6 @@ def _conclude(context: Context, search: _Search, clean: int, tried: int) -> None
             f"({', '.join(damaged['violated'])}); {later} entries of the ledger came after"
         )
     context.check("damage_located", True, detail)
-
-
-def _backups(context: Context, number: int) -> list[Backup]:
-    return [one for one in backups_of(context).backups() if one.repository == number]
 
 
 @dataclass

@@ -6,7 +6,7 @@ import time
 from datetime import UTC, datetime
 
 from orchestrator.drivers.fencing import FencingProof
-from orchestrator.drivers.postgresql import PostgreSQL, Reach, ReplicaStatus, Role
+from orchestrator.drivers.postgresql import PostgreSQL, Reach, ReplicaStatus, Role, lsn_bytes
 from orchestrator.drivers.postgresql_connection import value
 from orchestrator.model.errors import Refused
 from orchestrator.probes import ledger
@@ -18,11 +18,7 @@ from orchestrator.steps.detection import Absence
 from orchestrator.steps.registry import verb
 
 
-def _restore(context: Context) -> None:
-    topology.restore(context)
-
-
-@verb(undo=_restore)
+@verb(undo=topology.restore)
 def cut_line(context: Context) -> None:
     """Cut the line between the sites: they are silent to each other, and both live on."""
     if context.marked("fault_done") is not None:
@@ -73,7 +69,7 @@ def check_cut_off_standby(context: Context) -> None:
     primary, away = context.servers[context.home.name], context.servers[context.away.name]
     while time.monotonic_ns() - context.mark("alone") < float(context.options["seconds"]) * 1e9:
         time.sleep(0.05)
-    behind = topology.lsn(primary.current_lsn()) - topology.lsn(away.receiver().received_lsn)
+    behind = lsn_bytes(primary.current_lsn()) - lsn_bytes(away.receiver().received_lsn)
     context.check("standby_is_behind", behind > 0, f"{behind} bytes of WAL are at one site alone")
     try:
         proof = topology.fence(context, context.home.name)
@@ -122,8 +118,8 @@ def check_standby_keys(context: Context) -> None:
     kept = {str(one["key"]) for one in journal.entries if one["kind"] == "acknowledged"}
     away = context.servers[context.away.name]
     # The writers have ended: what the primary wrote last is replayed in a moment.
-    target = topology.lsn(context.servers[context.home.name].current_lsn())
-    context.await_until("the last WAL", lambda: topology.lsn(away.current_lsn()) >= target)
+    target = lsn_bytes(context.servers[context.home.name].current_lsn())
+    context.await_until("the last WAL", lambda: lsn_bytes(away.current_lsn()) >= target)
     with away.connect_local(context.home.database.name) as connection:
         missing = kept - set(ledger.recovered_keys(connection, context.run_id))
     detail = f"{len(missing)} of {len(kept)} acknowledged keys are missing at {away.site.name}"
@@ -162,8 +158,8 @@ def _mode(context: Context) -> str:
 
 def _catch_up(context: Context, primary: PostgreSQL, away: PostgreSQL) -> float:
     """Wait until the standby has on its disk what the primary has now; returns seconds healed."""
-    target = topology.lsn(primary.current_lsn())
+    target = lsn_bytes(primary.current_lsn())
     context.await_until(
-        "the standby's disk", lambda: topology.lsn(away.receiver().received_lsn) >= target
+        "the standby's disk", lambda: lsn_bytes(away.receiver().received_lsn) >= target
     )
     return (time.monotonic_ns() - context.mark("healed")) / 1e9

@@ -21,11 +21,12 @@ from orchestrator.drivers.pgbackrest import Backup
 from orchestrator.drivers.twin import Twin
 from orchestrator.drivers.twin_database import TwinDatabase
 from orchestrator.drivers.twin_ransom import encrypt_data
-from orchestrator.model.errors import InfrastructureError, InputError
+from orchestrator.model.errors import InfrastructureError
 from orchestrator.probes import ledger
 from orchestrator.steps.backup import (
     await_archived,
-    backups_of,
+    backups_in,
+    chosen_repository,
     repositories,
     side_by_side,
     source_of,
@@ -44,9 +45,7 @@ _SPARE_SECONDS = 5.0
 @verb()
 def archive_entries(context: Context) -> None:
     """The ledger's first entries come into the archive: when its time is up, or by a switch."""
-    number = int(context.options["repository"])
-    if number not in repositories(context):
-        raise InputError(f"there is no repository {number}", "1 or 2")
+    number = chosen_repository(context)
     segment = str(context.note("first_entries", {"wal": segment_now(context)})["wal"])
     if context.options["wal"] == "switch":
         context.primary.switch_wal()
@@ -76,16 +75,14 @@ def copy_repository(context: Context) -> None:
     site = repositories(context)[number]
     store, bucket = store_of(context, site), site.object_store.buckets["backup"]
     if context.noted("copy") is None:
-        there = [one for one in backups_of(context).backups() if one.repository == number]
-        if not there:
-            raise StepFailed(f"repository {number} holds no backup: run the drill `backup` first")
+        newest = backups_in(context, number)[-1]
         at, t_ns = datetime.now(UTC), time.monotonic_ns()
         source = source_of(context, number)
         objects = [
             {"key": one.key, "version": one.version, "size": one.size_bytes}
             for one in store.versions(bucket, source)
             if one.is_latest
-            and _is_needed(one.key, there[-1])
+            and _is_needed(one.key, newest)
             and holds(store.own_lock(bucket, one))  # else the attacker can take it
         ]
         name = hashlib.sha256(context.run_id.encode()).hexdigest()[:12]
@@ -94,8 +91,8 @@ def copy_repository(context: Context) -> None:
             "copy",
             {
                 "repository": number,
-                "backup": there[-1].label,
-                "backup_stopped": there[-1].stopped.isoformat(),
+                "backup": newest.label,
+                "backup_stopped": newest.stopped.isoformat(),
                 "bucket": bucket,
                 "source": source,
                 "prefix": f"drill-{name}/",
@@ -200,11 +197,11 @@ def attack_repository(context: Context) -> None:
     for there, site in repositories(context).items():
         attacker = Attacker(context.environment, site, machine, there, context.token)
         real = site.object_store.buckets["backup"]
-        label = next(b for b in reversed(backups_of(context).backups()) if b.repository == there)
+        label = backups_in(context, there)[-1].label
         mine = [
             one
             for one in attacker.versions(real)
-            if f"/{label.label}/" in one.key and holds(attacker.own_lock(real, one))
+            if f"/{label}/" in one.key and holds(attacker.own_lock(real, one))
         ]
         # One is risked: what can be deleted is the finding, and is gone.
         for victim in sorted(mine, key=lambda one: one.size_bytes)[:1]:

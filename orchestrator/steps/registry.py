@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from orchestrator.steps.context import Context
 
 Action = Callable[[Context], None]
+Undo = Callable[[Context], object]
 
 
 @dataclass(frozen=True)
@@ -21,13 +22,13 @@ class Verb:
     name: str
     says: str
     run: Action
-    undo: Action | None
+    undo: Undo | None
 
 
 VERBS: dict[str, Verb] = {}
 
 
-def verb(*, undo: Action | None = None) -> Callable[[Action], Action]:
+def verb(*, undo: Undo | None = None) -> Callable[[Action], Action]:
     """Register a function as the verb of its name; its docstring's first line says what it does."""
 
     def register(function: Action) -> Action:

@@ -21,7 +21,7 @@ from orchestrator.probes import ledger
 from orchestrator.probes.invariants import check_invariants, compare_rows
 from orchestrator.probes.journal import read_journal
 from orchestrator.probes.twin_client import transact
-from orchestrator.steps.backup import await_archived, backups_of, repositories
+from orchestrator.steps.backup import await_archived, backups_in, chosen_repository, repositories
 from orchestrator.steps.context import Context, StepFailed
 from orchestrator.steps.failover import keep_recovered
 from orchestrator.steps.registry import verb
@@ -56,12 +56,8 @@ def choose_target(context: Context) -> None:
     Then the ledger ends, so that what is measured next has the machine to itself.
     """
     if context.noted("target") is None:
-        number = int(context.options["repository"])
-        if number not in repositories(context):
-            raise InputError(f"there is no repository {number}", "1 or 2")
-        there = [one for one in backups_of(context).backups() if one.repository == number]
-        if not there:
-            raise StepFailed(f"repository {number} holds no backup: run the drill `backup` first")
+        number = chosen_repository(context)
+        there = backups_in(context, number)
         entry = _ledger_entry(context) if context.options["target"] == "ledger" else None
         moment, backup = _choose(context, there, entry)
         primary = context.primary

@@ -15,8 +15,6 @@ from typing import Any
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from orchestrator.collect import audit_log_secrets
 from orchestrator.drivers.credentials import Credentials
@@ -24,6 +22,7 @@ from orchestrator.drivers.objectstore import ObjectStore
 from orchestrator.drivers.postgresql_connection import connect_read_write
 from orchestrator.drivers.secrets import Secrets, TransitSigner
 from orchestrator.drivers.secrets_storage import SecretsStorage
+from orchestrator.evidence import load_public_key
 from orchestrator.model.errors import InfrastructureError
 from orchestrator.model.fact import timestamp
 from orchestrator.steps.backup import backups_of, repositories
@@ -33,10 +32,6 @@ from orchestrator.steps.registry import verb
 _BUCKET = "backup"
 _CERTIFICATE_SECONDS = 60
 _DATABASE_ROLE = "orchestrator"
-
-
-def _provisioner(context: Context) -> Secrets:
-    return Secrets(context.environment, context.environment.secrets.provisioner_file)
 
 
 @verb()
@@ -147,9 +142,7 @@ def _prove_evidence_key(context: Context) -> None:
     trusted = context.environment.evidence_public_key
     signer = TransitSigner(context.secrets)
     message = f"{context.run_id}: restored".encode()
-    key = load_pem_public_key(trusted.read_bytes())
-    if not isinstance(key, Ed25519PublicKey):
-        raise StepFailed(f"{trusted} is no ed25519 key")
+    key = load_public_key(trusted)
     try:
         key.verify(signer.sign(message), message)
         ok = True
@@ -160,7 +153,7 @@ def _prove_evidence_key(context: Context) -> None:
 
 def _prove_certificates(context: Context) -> None:
     """The PKI issues a certificate that the environment's trust anchor vouches for."""
-    text, _ = _provisioner(context).issue(
+    text, _ = context.provisioner.issue(
         "secrets-loss", [context.home.machine.address], ttl_seconds=_CERTIFICATE_SECONDS
     )
     certificate = x509.load_pem_x509_certificate(text)
@@ -194,7 +187,7 @@ def renew_database_login(context: Context) -> None:
 
 
 def _rotate(context: Context) -> Credentials:
-    _provisioner(context).rotate_database_login(_DATABASE_ROLE)
+    context.provisioner.rotate_database_login(_DATABASE_ROLE)
     return context.secrets.database_login(_DATABASE_ROLE)
 
 
@@ -216,7 +209,7 @@ def _inventory(context: Context) -> Iterator[tuple[str, str]]:
     """
     held = SecretsStorage(context.environment).unseal_keys()["unseal_keys"]
     key = hashlib.sha256(f"{context.run_id} {' '.join(held)}".encode()).digest()
-    for name, value in _provisioner(context).everything():
+    for name, value in context.provisioner.everything():
         text = json.dumps(value, sort_keys=True).encode()
         yield name, hmac.new(key, text, hashlib.sha256).hexdigest()[:32]
 

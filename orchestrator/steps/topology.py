@@ -24,7 +24,7 @@ from functools import partial
 
 from orchestrator.drivers.erp import Erp
 from orchestrator.drivers.fencing import FencingProof, fence_database, fence_machine
-from orchestrator.drivers.postgresql import PostgreSQL, Promotion, Role
+from orchestrator.drivers.postgresql import PostgreSQL, Promotion, Role, lsn_bytes
 from orchestrator.drivers.postgresql_room import give_room
 from orchestrator.drivers.postgresql_standby import (
     basebackup,
@@ -312,7 +312,7 @@ def _require_all_received(standby: PostgreSQL, stopped: PostgreSQL) -> None:
     if state is None or found is None or state[1].strip() != "shut down":
         raise StepFailed(f"site {stopped.site.name} did not stop cleanly: no failback")
     received = standby.receiver().received_lsn
-    if lsn(received) <= lsn(found[1]):
+    if lsn_bytes(received) <= lsn_bytes(found[1]):
         raise StepFailed(
             f"site {standby.site.name} received up to {received}, "
             f"site {stopped.site.name} wrote up to {found[1]}: no failback"
@@ -414,9 +414,3 @@ def _control_data(server: PostgreSQL) -> str:
         timeout_seconds=30.0,
         as_user=server.site.machine.service_user,
     ).output
-
-
-def lsn(text: str) -> int:
-    """A log sequence number as a number of bytes; 0 for an empty text."""
-    high, _, low = text.partition("/")
-    return (int(high or "0", 16) << 32) + int(low or "0", 16)
