@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from orchestrator.engine.critical_path import critical_path
 from orchestrator.model.errors import InfrastructureError
 from orchestrator.probes import availability, exposure, ledger, primaries
 from orchestrator.probes.journal import Journal, journal_of
@@ -127,6 +128,7 @@ def derive(plan: Mapping[str, Any], raw: Mapping[str, Any]) -> dict[str, Any]:
         "targets": targets,
         "checks": checks,
         "steps": rows,
+        "critical_path": critical_path(plan["steps"], rows),
         "undo": undo,
         "policies": policies,
     }

@@ -61,6 +61,7 @@ def _render(contents: Mapping[str, bytes], *, file: str = "") -> str:
         titles={step["id"]: step["title"] for step in plan["steps"]},
         targets=[_target(target) for target in run["derived"]["targets"]],
         findings=_findings(findings),
+        clocks=[fact for fact in _facts(raw) if fact["kind"] == "clock_offset"],
         phases=charts.phases(run["derived"]["phases"]),
         timeline=_timeline(run["derived"], raw),
         gaps=_gaps(run["derived"], findings, raw),
