@@ -225,6 +225,7 @@ def plan(
         "operator": operator,
         "trigger": trigger,
         **({"scheduled": dict(scheduled)} if scheduled else {}),
+        **({"approvals": environment["approvals"]} if _needs_approval(drill, environment) else {}),
         "tool": dict(tool),
         "drill": {
             "name": drill.name,
@@ -247,6 +248,10 @@ def plan(
     }
     check(document, "plan", file="plan.json")
     return document
+
+
+def _needs_approval(drill: Drill, environment: Mapping[str, Any]) -> bool:
+    return drill.impact == "production" and "approvals" in environment
 
 
 def _resolved(step: Step, chosen: Mapping[str, Any]) -> dict[str, Any]:
