@@ -63,7 +63,7 @@ def execute(run: Run, state: Path, listener: Listener | None = None) -> list[str
         return []
     if fresh:
         try:
-            permit.require(run, environment, now)
+            permit.require(run, state, now)
         except Refused:
             lease.release(run.run_id)  # nothing was touched
             raise

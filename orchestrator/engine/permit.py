@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from orchestrator.drivers.files import sync_directory, write_atomically
@@ -19,7 +20,7 @@ from orchestrator.evidence.layout import read_run_directory
 from orchestrator.evidence.verify import raw_of
 from orchestrator.model import change_window
 from orchestrator.model.canonical import strict_loads
-from orchestrator.model.environment import Environment, load_environment
+from orchestrator.model.environment import load_environment
 from orchestrator.model.errors import InputError, Refused
 
 _WAIT_SECONDS = 10.0
@@ -55,20 +56,17 @@ def refusal(run: Run, now: datetime) -> str:
     return why_not(run.plan, decisions(run), now) if "approvals" in run.plan else ""
 
 
-def require(run: Run, environment: Environment, now: datetime) -> None:
-    """Return if a run may begin now on its environment. Raises Refused, InputError."""
-    if run.plan["impact"] == "production" and _rule_now(environment) != environment.approvals:
+def require(run: Run, state: Path, now: datetime) -> None:
+    """Return if a run may begin now. Raises Refused; InputError when its environment is gone."""
+    name = run.plan["environment"]["name"]
+    current = load_environment(state / "env" / name / "environment.json").approvals
+    if run.plan["impact"] == "production" and current != run.plan.get("approvals"):
         raise Refused(
-            f"the approval rule of {environment.name} has changed since run {run.run_id} was "
-            "planned",
+            f"the approval rule of {name} has changed since run {run.run_id} was planned",
             "plan it again: `anlan drill run`",
         )
     if why := refusal(run, now):
         raise Refused(f"run {run.run_id} may not begin: {why}", todo(run.run_id))
-
-
-def _rule_now(environment: Environment) -> Mapping[str, Any] | None:
-    return load_environment(environment.root / "environment.json").approvals
 
 
 def add(run: Run, envelope: bytes) -> tuple[str, bool]:
