@@ -116,6 +116,19 @@ def show(name: str, folder: Path | None, as_json: bool) -> None:
         out.print(f"{number:3}. {step.phase:9} {step.id:22} {step.title['en']}{after}")
 
 
+def _budget_lines(made: Mapping[str, Any]) -> Iterator[str]:
+    """When a plan's run would end itself, as a line."""
+    if (budget := made.get("abort")) is None:
+        return
+    limits = []
+    if "error_rate" in budget:
+        limits.append(f"more than {budget['error_rate']:.0%} of the writes fail")
+    if "lag_bytes" in budget:
+        limits.append(f"the standby lags by more than {budget['lag_bytes']} bytes")
+    until = ", until its fault" if made["impact"] == "production" else ""
+    yield f"abort      if {' or '.join(limits)}, for {budget['over_seconds']:g} s{until}"
+
+
 def rule_lines(made: Mapping[str, Any]) -> Iterator[str]:
     """What a plan's approval rule asks for, as lines."""
     from orchestrator.model import change_window  # noqa: PLC0415
@@ -195,7 +208,7 @@ def show_plan(made: Mapping[str, Any], usual: Mapping[str, Any] | None) -> None:
             f"{number:3}. {step['phase']:9} {step['title']['en']}"
             f"  [dim]{step['do']}, at most {step['timeout_seconds']:g} s[/]{after}"
         )
-    for line in rule_lines(made):
+    for line in (*_budget_lines(made), *rule_lines(made)):
         out.print(line)
     out.print(f"policies   {len(made['policies'])} files, judged after the last step")
     if usual:
@@ -311,7 +324,7 @@ def abort(run_id: str, as_json: bool) -> None:
     found = runs.load(common.state_directory(), run_id)
     if found.state == "finished":
         raise Refused(f"run {found.run_id} is finished", "there is nothing to abort")
-    (found.directory / "abort").touch()
+    runs.ask_to_end(found, f"by {getpass.getuser()}")
     if as_json:
         common.emit({"run": found.run_id, "state": found.state, "aborting": True})
         return
@@ -587,14 +600,13 @@ def work(run: Run, as_json: bool, *, quiet: bool = False, summary: bool = True) 
     """Work on a run until it is finished; the exit code. Raises as `execute` does."""
     from orchestrator.cli.drill_progress import Progress, print_summary  # noqa: PLC0415
     from orchestrator.engine import runs  # noqa: PLC0415
-    from orchestrator.engine.execute import abort as abort_run  # noqa: PLC0415
     from orchestrator.engine.execute import execute  # noqa: PLC0415
 
     state = common.state_directory()
     with (
         runs.locked(run.directory),
         Progress(run, quiet=as_json or quiet) as progress,
-        _abort_on_interrupt(lambda: abort_run(run), progress.say),
+        _abort_on_interrupt(lambda: runs.ask_to_end(run, "interrupted"), progress.say),
     ):
         try:
             problems = execute(run, state, progress)

@@ -19,7 +19,7 @@ from typing import Any
 from dbos import DBOS, DBOSConfig, SetWorkflowID
 
 from orchestrator.drivers.lease import LeaseFile
-from orchestrator.engine import finish, permit
+from orchestrator.engine import budget, finish, permit, runs
 from orchestrator.engine.order import groups, run_group
 from orchestrator.engine.runs import Run, require_room
 from orchestrator.model.environment import load_environment
@@ -78,7 +78,8 @@ def execute(run: Run, state: Path, listener: Listener | None = None) -> list[str
     if fresh and "approvals" in run.plan:
         journal.note("permitted", {"utc": timestamp(now)})
     _work.context, _work.run = context, run
-    _run_durably(run, state)
+    with budget.watched(run, context):
+        _run_durably(run, state)
     finish.conclude(run, context)
     problems = finish.publish(run, state, context)
     lease.release(run.run_id)
@@ -91,14 +92,9 @@ def _why_never(run: Run) -> str | None:
         return ""
     if run.journal.entries:
         return None
-    if (run.directory / "abort").exists():
-        return "aborted before it began"
+    if (why := runs.asked_to_end(run)) is not None:
+        return f"aborted before it began: {why}"
     return permit.rejection(run) or None
-
-
-def abort(run: Run) -> None:
-    """Ask a run to end after its present step; its undo runs as always."""
-    (run.directory / "abort").touch()
 
 
 def _run_durably(run: Run, state: Path) -> None:
@@ -179,8 +175,8 @@ def _do(index: int) -> bool:
     journal = context.journal
     if (done := _last(journal, "end", step["id"])) is not None:
         return bool(done["status"] == "done")
-    if (context.directory / "abort").exists():
-        journal.write("aborted", before=step["id"])
+    if (why := runs.asked_to_end(_work.run)) is not None:
+        journal.write("aborted", before=step["id"], reason=why)
         return False
     journal.write("begin", step=step["id"])
     error = _attempt(context, step, VERBS[step["do"]].run)

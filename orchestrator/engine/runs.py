@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -62,6 +63,18 @@ class Run:
         if self.is_alive:
             return "running"
         return "interrupted" if (self.directory / JOURNAL).exists() else "planned"
+
+
+def ask_to_end(run: Run, reason: str) -> None:
+    """Ask a run to end after its present step; its undo runs as always. The first reason stays."""
+    with contextlib.suppress(FileExistsError), (run.directory / "abort").open("x") as stream:
+        stream.write(reason)
+
+
+def asked_to_end(run: Run) -> str | None:
+    """Why the run was asked to end; None if it was not."""
+    file = run.directory / "abort"
+    return file.read_text() if file.exists() else None
 
 
 def require_room(state: Path, todo: str) -> None:

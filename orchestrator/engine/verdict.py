@@ -100,6 +100,11 @@ def derive(plan: Mapping[str, Any], raw: Mapping[str, Any]) -> dict[str, Any]:
             (doubts if row["phase"] in _PREPARING else reasons).append(ended)
     reasons += [f"undo of {one['step']} failed: {one['error']}" for one in undo if one["error"]]
     doubts += [f"missed: {e['reason']}" for e in steps.entries if e["kind"] == "missed"]
+    doubts += [
+        f"aborted before {e['before']}: {e['reason']}"
+        for e in steps.entries
+        if e["kind"] == "aborted" and "reason" in e  # not in evidence of earlier versions
+    ]
     missed = [row["id"] for row in rows if row["status"] == "not_run"]
     if missed:
         doubts.append(f"steps not run: {', '.join(missed)}")
