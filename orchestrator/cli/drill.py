@@ -1,4 +1,4 @@
-"""`anlan drill`: list, show, plan, run, resume, abort, status, history."""
+"""`anlan drill`: list, show, plan, run, resume, abort, status, history, approve, reject."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.cli import common
+from orchestrator.cli.drill_approve import approve, reject
 from orchestrator.model.errors import InfrastructureError, InputError, Refused
 from orchestrator.model.folders import data_folder
 
@@ -72,6 +73,10 @@ def drill() -> None:
     """
 
 
+drill.add_command(approve)
+drill.add_command(reject)
+
+
 @drill.command("list")
 @_DRILLS
 @common.json_option
@@ -111,6 +116,31 @@ def show(name: str, folder: Path | None, as_json: bool) -> None:
         out.print(f"{number:3}. {step.phase:9} {step.id:22} {step.title['en']}{after}")
 
 
+def _budget_lines(made: Mapping[str, Any]) -> Iterator[str]:
+    """When a plan's run would end itself, as a line."""
+    if (budget := made.get("abort")) is None:
+        return
+    limits = []
+    if "error_rate" in budget:
+        limits.append(f"more than {budget['error_rate']:.0%} of the writes fail")
+    if "lag_bytes" in budget:
+        limits.append(f"the standby lags by more than {budget['lag_bytes']} bytes")
+    until = ", until its fault" if made["impact"] == "production" else ""
+    yield f"abort      if {' or '.join(limits)}, for {budget['over_seconds']:g} s{until}"
+
+
+def rule_lines(made: Mapping[str, Any]) -> Iterator[str]:
+    """What a plan's approval rule asks for, as lines."""
+    from orchestrator.model import change_window  # noqa: PLC0415
+
+    if (rule := made.get("approvals")) is None:
+        return
+    names = ", ".join(one["name"] for one in rule["approvers"])
+    yield f"approvals  {rule['required']} of {names}; not of {made['operator']}, who plans it"
+    for window in rule.get("change_windows", []):
+        yield f"window     {change_window.text(window)}"
+
+
 def _after(needs: Sequence[str], before: Sequence[str]) -> str:
     """Which steps must be done first, where that is not just the one before."""
     if list(needs) == list(before[-1:]):
@@ -136,14 +166,14 @@ def plan(
 ) -> None:
     """Print what a run would do: steps, targets, impact. Nothing is touched or written."""
     made = make_plan(name, environment, parameters, folder, policy_folder).document
-    usual = _usual_seconds(made)
+    usual = usual_seconds(made)
     if as_json:
         common.emit({**made, "estimate": usual})
     else:
-        _show_plan(made, usual)
+        show_plan(made, usual)
 
 
-def _usual_seconds(made: Mapping[str, Any]) -> dict[str, Any] | None:
+def usual_seconds(made: Mapping[str, Any]) -> dict[str, Any] | None:
     """How long the last passed runs of a plan's drill took: median seconds, and of how many."""
     from orchestrator.engine import runs  # noqa: PLC0415
     from orchestrator.model.fact import parse_timestamp  # noqa: PLC0415
@@ -160,7 +190,8 @@ def _usual_seconds(made: Mapping[str, Any]) -> dict[str, Any] | None:
     return {"seconds": round(statistics.median(newest), 1), "runs": len(newest)}
 
 
-def _show_plan(made: Mapping[str, Any], usual: Mapping[str, Any] | None) -> None:
+def show_plan(made: Mapping[str, Any], usual: Mapping[str, Any] | None) -> None:
+    """Print a plan as a person reads it."""
     environment = made["environment"]["name"]
     out = common.console()
     out.print(
@@ -177,6 +208,8 @@ def _show_plan(made: Mapping[str, Any], usual: Mapping[str, Any] | None) -> None
             f"{number:3}. {step['phase']:9} {step['title']['en']}"
             f"  [dim]{step['do']}, at most {step['timeout_seconds']:g} s[/]{after}"
         )
+    for line in (*_budget_lines(made), *rule_lines(made)):
+        out.print(line)
     out.print(f"policies   {len(made['policies'])} files, judged after the last step")
     if usual:
         runs = "its last passed run" if usual["runs"] == 1 else f"{usual['runs']} passed runs"
@@ -211,6 +244,9 @@ def run(
       anlan drill run failover local -p baseline_seconds=10
 
     After kill -9 at any moment: anlan drill resume RUN
+
+    Where its impact needs approval, or a change window, it is planned alone (exit code 3): approve
+    it (anlan drill approve), then begin it (anlan drill resume).
     """
     planned = make_plan(name, environment, parameters, folder, policy_folder)
     if dry_run:
@@ -225,11 +261,11 @@ def _rehearse(planned: Planned, *, as_json: bool) -> int:
 
     made = planned.document
     state = asked(parse_environment(planned.environment.decode()))
-    usual = _usual_seconds(made)
+    usual = usual_seconds(made)
     if as_json:
         common.emit({**made, "estimate": usual, "preconditions": state})
     else:
-        _show_plan(made, usual)
+        show_plan(made, usual)
         show_asked(state)
     if state["held_by"]:
         return Refused.exit_code
@@ -240,7 +276,7 @@ def _rehearse(planned: Planned, *, as_json: bool) -> int:
 @_RUN
 @common.json_option
 def resume(run_id: str, as_json: bool) -> int:
-    """Finish a run that was cut short: go on with its steps, then undo and evidence."""
+    """Begin a planned run, or finish one that was cut short: its steps, undo and evidence."""
     from orchestrator.engine import runs  # noqa: PLC0415
     from orchestrator.model.environment import load_environment  # noqa: PLC0415
 
@@ -288,7 +324,7 @@ def abort(run_id: str, as_json: bool) -> None:
     found = runs.load(common.state_directory(), run_id)
     if found.state == "finished":
         raise Refused(f"run {found.run_id} is finished", "there is nothing to abort")
-    (found.directory / "abort").touch()
+    runs.ask_to_end(found, f"by {getpass.getuser()}")
     if as_json:
         common.emit({"run": found.run_id, "state": found.state, "aborting": True})
         return
@@ -301,7 +337,7 @@ def abort(run_id: str, as_json: bool) -> None:
 @common.json_option
 def status(run_id: str, as_json: bool) -> None:
     """Show where a run is: finished, running or interrupted, and its steps."""
-    from orchestrator.engine import runs  # noqa: PLC0415
+    from orchestrator.engine import permit, runs  # noqa: PLC0415
 
     found = runs.load(common.state_directory(), run_id)
     entries = found.journal.entries
@@ -322,7 +358,9 @@ def status(run_id: str, as_json: bool) -> None:
     if found.state == "interrupted":
         out.print(f"finish it: anlan drill resume {found.run_id}")
     elif found.state == "planned":
-        out.print(f"nothing was begun; begin it: anlan drill resume {found.run_id}")
+        why = permit.refusal(found, datetime.now(UTC))
+        ready = f"begin it: anlan drill resume {found.run_id}"
+        out.print(f"nothing was begun; {f'may not begin: {why}' if why else ready}")
 
 
 @drill.command()
@@ -458,6 +496,7 @@ def make_plan(
 ) -> Planned:
     """Return the plan of a new run; `scheduled` is its slot. Raises InputError."""
     from orchestrator.engine.runs import new_run_id  # noqa: PLC0415
+    from orchestrator.evidence.approvals import check_rule  # noqa: PLC0415
     from orchestrator.model.canonical import sha256  # noqa: PLC0415
     from orchestrator.model.drill import plan as plan_of  # noqa: PLC0415
     from orchestrator.model.environment import parse_environment  # noqa: PLC0415
@@ -475,6 +514,8 @@ def make_plan(
         given[key] = value
     policies = common.read_folder(policy_folder or data_folder("policies"))
     parse_rules({key: content.decode() for key, content in policies.items()})
+    if rule := json.loads(text).get("approvals"):
+        check_rule(rule, file=str(path), path="$.approvals")
     now = datetime.now(UTC)
     document = plan_of(
         found,
@@ -498,18 +539,34 @@ def run_drill(
     """Run a planned drill; prints its progress (unless `quiet`) and summary; the exit code.
 
     Raises Refused while another run holds the environment, InfrastructureError when a server does
-    not answer: then no run is made.
+    not answer: then no run is made. Raises Refused when it may not begin yet (approvals, change
+    window): then it is made, to be approved.
     """
     from orchestrator.drivers.lease import LeaseFile  # noqa: PLC0415
+    from orchestrator.engine import permit  # noqa: PLC0415
     from orchestrator.model.environment import parse_environment  # noqa: PLC0415
 
     environment = parse_environment(planned.environment.decode())
     _require_ready(planned.document, environment)
     run_id = str(planned.document["run_id"])
+    if why := _not_permitted(planned.document):
+        made = planned.make_run()
+        if as_json:
+            plan_file = str(made.directory / "plan.json")
+            common.emit({"run": run_id, "state": made.state, "plan": plan_file, "why": why})
+        raise Refused(f"run {run_id} is planned, and may not begin: {why}", permit.todo(run_id))
     # Before the directory is made: a run that is refused has not begun.
     holder = {"operator": planned.document["operator"], "phase": PLANNING}
     LeaseFile(environment.lease_file).acquire(run_id, holder)
     return work(planned.make_run(), as_json, quiet=quiet, summary=summary)
+
+
+def _not_permitted(plan: Mapping[str, Any]) -> str:
+    """Why a plan that nobody has approved yet may not be run now; empty if it may."""
+    from orchestrator.engine.permit import why_not  # noqa: PLC0415
+    from orchestrator.evidence.approvals import judge  # noqa: PLC0415
+
+    return why_not(plan, judge(plan, {}), datetime.now(UTC)) if "approvals" in plan else ""
 
 
 def _require_ready(plan: Mapping[str, Any], environment: Environment) -> None:
@@ -543,14 +600,13 @@ def work(run: Run, as_json: bool, *, quiet: bool = False, summary: bool = True) 
     """Work on a run until it is finished; the exit code. Raises as `execute` does."""
     from orchestrator.cli.drill_progress import Progress, print_summary  # noqa: PLC0415
     from orchestrator.engine import runs  # noqa: PLC0415
-    from orchestrator.engine.execute import abort as abort_run  # noqa: PLC0415
     from orchestrator.engine.execute import execute  # noqa: PLC0415
 
     state = common.state_directory()
     with (
         runs.locked(run.directory),
         Progress(run, quiet=as_json or quiet) as progress,
-        _abort_on_interrupt(lambda: abort_run(run), progress.say),
+        _abort_on_interrupt(lambda: runs.ask_to_end(run, "interrupted"), progress.say),
     ):
         try:
             problems = execute(run, state, progress)

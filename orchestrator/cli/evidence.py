@@ -155,6 +155,13 @@ def _rebuild(run: Run, state: Path, bundle: Path) -> None:
     "--not-before", metavar="TIME", default="", help="Refuse an older run, e.g. 2026-10-01."
 )
 @click.option(
+    "--approvals",
+    "rule",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The approval rule (YAML) that a run with impact on production must have had.",
+)
+@click.option(
     "--threshold",
     type=click.IntRange(min=1),
     default=1,
@@ -169,6 +176,7 @@ def verify(
     run_id: str,
     environment: str,
     not_before: str,
+    rule: Path | None,
     threshold: int,
     as_json: bool,
 ) -> int:
@@ -184,7 +192,7 @@ def verify(
         bundle,
         _keys(trust),
         rederive(),
-        expect=Expectation(run_id, environment, _time(not_before)),
+        expect=Expectation(run_id, environment, _time(not_before), _rule(rule)),
         threshold=threshold,
     )
     if as_json:
@@ -208,6 +216,12 @@ def _keys(files: Sequence[Path]) -> list[Ed25519PublicKey]:
     from orchestrator.evidence import load_public_key  # noqa: PLC0415
 
     return [load_public_key(file) for file in files]
+
+
+def _rule(file: Path | None) -> dict[str, Any] | None:
+    from orchestrator.evidence.approvals import load_rule  # noqa: PLC0415
+
+    return load_rule(file) if file else None
 
 
 def _time(text: str) -> datetime | None:

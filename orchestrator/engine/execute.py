@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,12 @@ from typing import Any
 from dbos import DBOS, DBOSConfig, SetWorkflowID
 
 from orchestrator.drivers.lease import LeaseFile
-from orchestrator.engine import finish
+from orchestrator.engine import budget, finish, permit, runs
 from orchestrator.engine.order import groups, run_group
 from orchestrator.engine.runs import Run, require_room
 from orchestrator.model.environment import load_environment
-from orchestrator.model.errors import AnlanError, InfrastructureError
+from orchestrator.model.errors import AnlanError, InfrastructureError, Refused
+from orchestrator.model.fact import timestamp
 from orchestrator.steps import VERBS
 from orchestrator.steps.context import Context
 from orchestrator.steps.journal import StepJournal
@@ -49,15 +51,25 @@ def execute(run: Run, state: Path, listener: Listener | None = None) -> list[str
     """Work on a run until it is finished: new, or cut short before. The caller holds its lock.
 
     Returns what went wrong without harm (a site that could not keep the bundle).
-    Raises Refused when another run took the environment, InfrastructureError when its evidence
+    Raises Refused when another run took the environment or this one may not begin (approvals,
+    change window), InfrastructureError when its evidence
     cannot be made now (resume it later); what the drill finds is in run.json, not raised.
     """
-    if finish.is_missed(run.journal):
-        finish.miss(run, state, "")
-        return []
-    require_room(state, f"make room, then `anlan drill resume {run.run_id}`")
     environment = load_environment(run.directory / "environment.json")
     lease = LeaseFile(environment.lease_file)
+    now, fresh = datetime.now(UTC), not run.journal.entries
+    why_never = _why_never(run)
+    if why_never is not None:
+        finish.miss(run, state, why_never)
+        lease.release(run.run_id)
+        return []
+    if fresh:
+        try:
+            permit.require(run, state, now)
+        except Refused:
+            lease.release(run.run_id)  # nothing was touched
+            raise
+    require_room(state, f"make room, then `anlan drill resume {run.run_id}`")
     token = lease.acquire(run.run_id, {"operator": str(run.plan["operator"])})
     journal = run.journal
     journal.listener = listener
@@ -65,17 +77,26 @@ def execute(run: Run, state: Path, listener: Listener | None = None) -> list[str
     finish.record_plan(run, state, context)
     if not finish.is_ended(journal):
         journal.open_attempt()
+    if fresh and "approvals" in run.plan:
+        journal.note("permitted", {"utc": timestamp(now)})
     _work.context, _work.run = context, run
-    _run_durably(run, state)
+    with budget.watched(run, context):
+        _run_durably(run, state)
     finish.conclude(run, context)
     problems = finish.publish(run, state, context)
     lease.release(run.run_id)
     return problems
 
 
-def abort(run: Run) -> None:
-    """Ask a run to end after its present step; its undo runs as always."""
-    (run.directory / "abort").touch()
+def _why_never(run: Run) -> str | None:
+    """Why a run that has not begun is recorded as missed instead; None if it is not."""
+    if finish.is_missed(run.journal):
+        return ""
+    if run.journal.entries:
+        return None
+    if (why := runs.asked_to_end(run)) is not None:
+        return f"aborted before it began: {why}"
+    return permit.rejection(run) or None
 
 
 def _run_durably(run: Run, state: Path) -> None:
@@ -156,8 +177,8 @@ def _do(index: int) -> bool:
     journal = context.journal
     if (done := _last(journal, "end", step["id"])) is not None:
         return bool(done["status"] == "done")
-    if (context.directory / "abort").exists():
-        journal.write("aborted", before=step["id"])
+    if (why := runs.asked_to_end(_work.run)) is not None:
+        journal.write("aborted", before=step["id"], reason=why)
         return False
     journal.write("begin", step=step["id"])
     error = _attempt(context, step, VERBS[step["do"]].run)

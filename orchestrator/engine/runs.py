@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from orchestrator.drivers.files import sync_directory
 from orchestrator.model.errors import InfrastructureError, InputError, Refused
@@ -61,6 +63,18 @@ class Run:
         if self.is_alive:
             return "running"
         return "interrupted" if (self.directory / JOURNAL).exists() else "planned"
+
+
+def ask_to_end(run: Run, reason: str) -> None:
+    """Ask a run to end after its present step; its undo runs as always. The first reason stays."""
+    with contextlib.suppress(FileExistsError), (run.directory / "abort").open("x") as stream:
+        stream.write(reason)
+
+
+def asked_to_end(run: Run) -> str | None:
+    """Why the run was asked to end; None if it was not."""
+    file = run.directory / "abort"
+    return file.read_text() if file.exists() else None
 
 
 def require_room(state: Path, todo: str) -> None:
@@ -138,24 +152,34 @@ def history(state: Path) -> list[Run]:
 
 
 @contextmanager
-def locked(directory: Path) -> Iterator[None]:
+def locked(directory: Path, *, wait_seconds: float = 0.0) -> Iterator[None]:
     """Hold a run while working on it; the kernel lets go when the process dies.
 
-    Raises Refused while another process holds it.
+    Raises Refused while another process holds it, after waiting for it.
     """
+    deadline = time.monotonic() + wait_seconds
     with (directory / ".lock").open("a+") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        while not _locks(stream):
+            if time.monotonic() < deadline:
+                time.sleep(0.05)
+                continue
             stream.seek(0)
             raise Refused(
                 f"run {directory.name} is worked on by process {stream.read() or '(unknown)'}",
                 f"watch it: `anlan drill status {directory.name}`",
-            ) from error
+            )
         stream.truncate(0)
         stream.write(str(os.getpid()))
         stream.flush()
         yield
+
+
+def _locks(stream: TextIO) -> bool:
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _directories(runs: Path) -> list[Path]:

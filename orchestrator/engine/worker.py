@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.drivers.files import write_atomically
-from orchestrator.engine import finish, runs
+from orchestrator.engine import finish, permit, runs
 from orchestrator.engine.runs import Run
 from orchestrator.evidence import log
 from orchestrator.evidence.schedules import applied_schedules, by_environment
@@ -145,10 +145,14 @@ class Worker:
         if run.state != "planned":
             return run.state == "finished"
         paused = Pauses(self._state, run.plan["environment"]["name"]).reason(entry, now)
-        if now > latest or (paused and now >= start):
-            why = paused or self._why.get(run.run_id, (0.0, "no worker was there in time"))[1]
-            return self._miss(run, why)
+        refused = permit.refusal(run, now)
+        if now > latest or (paused and now >= start) or permit.rejection(run):
+            tried = self._why.get(run.run_id, (0.0, "no worker was there in time"))[1]
+            return self._miss(run, paused or refused or tried)
         if now < start or self._is_early(run.run_id):
+            return False
+        if refused:
+            self._not_yet(run.run_id, refused)
             return False
         self._work(run)
         return run.reload().state == "finished"

@@ -154,11 +154,26 @@ def check_plan(plan: Any, contents: Mapping[str, bytes]) -> list[Problem]:
         for path in expected
         if path not in contents
     ]
+    problems += _check_rule_of(plan, contents)
     return problems + [
         Problem("plan-mismatch", path, "the plan names no such policy file")
         for path in sorted(contents)
         if path.startswith(layout.RULES) and path not in expected
     ]
+
+
+def _check_rule_of(plan: Mapping[str, Any], contents: Mapping[str, bytes]) -> list[Problem]:
+    """A plan with impact on production has the environment's approval rule, no other has one."""
+    try:
+        environment = strict_loads(contents.get(layout.ENVIRONMENT, b"null"))
+    except StrictJsonError:
+        return []  # said elsewhere
+    known = environment.get("approvals") if isinstance(environment, dict) else None
+    rule = known if plan["impact"] == "production" else None
+    if _same(plan.get("approvals"), rule):
+        return []
+    message = "its approval rule is not the environment's"
+    return [Problem("plan-mismatch", layout.PLAN, message)]
 
 
 def check_log(

@@ -7,6 +7,7 @@ the public key can compute it. The private key of an environment never leaves it
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -15,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     PublicFormat,
+    load_pem_private_key,
     load_pem_public_key,
 )
 
@@ -65,8 +67,33 @@ def load_public_key(path: Path) -> Ed25519PublicKey:
         ) from error
 
 
+def load_private_key(path: Path, passphrase: Callable[[], str]) -> Ed25519PrivateKey:
+    """Read a person's private key (PEM); `passphrase` is asked when it is encrypted.
+
+    Raises InputError.
+    """
+    try:
+        pem = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read the key: {error.strerror}", file=str(path)) from error
+    try:
+        try:
+            key = load_pem_private_key(pem, None)
+        except TypeError:  # it is encrypted
+            key = load_pem_private_key(pem, passphrase().encode())
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise InputError(
+            "not a private key in PEM, or another passphrase",
+            "make one: `openssl genpkey -algorithm ed25519 -aes256 -out KEYFILE`",
+            file=str(path),
+        ) from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise InputError("not an Ed25519 key", "approvals are signed with Ed25519", file=str(path))
+    return key
+
+
 class LocalSigner:
-    """Signs with a key held in memory: for tests, and for machines without a secret manager."""
+    """Signs with a key held in memory: an approver's, or in tests an environment's."""
 
     def __init__(self, key: Ed25519PrivateKey) -> None:
         self._key = key

@@ -11,7 +11,7 @@ RUN, RUN_STATEMENT = "runs/run.json", "runs/run.dsse.json"
 FINDINGS, CONTROLS_STATEMENT = "controls/findings.json", "controls/controls.dsse.json"
 ENVIRONMENT, DRILL = "drill/environment.json", "drill/drill.yaml"
 FACTS, LOG, REPORT = "raw/facts.json", "log/log.jsonl", "report.html"
-RAW, RULES = "raw/", "policy/"
+RAW, RULES, APPROVALS = "raw/", "policy/", "raw/approvals/"
 
 RUN_DIRECTORY = {
     "plan.json": PLAN,

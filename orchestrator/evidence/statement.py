@@ -33,7 +33,8 @@ def covers(kind: str, path: str) -> bool:
     """Whether a statement of this kind must have this bundle path as a subject, if it exists."""
     rules = path.startswith(layout.RULES)
     if kind == "plan":
-        return rules or path in {layout.PLAN, layout.DRILL, layout.ENVIRONMENT}
+        approval = path.startswith(layout.APPROVALS)
+        return rules or approval or path in {layout.PLAN, layout.DRILL, layout.ENVIRONMENT}
     if kind == "controls":
         return rules or path in {layout.FINDINGS, layout.FACTS, layout.ENVIRONMENT}
     return path.startswith(layout.RAW) or path in {layout.RUN, layout.FINDINGS, layout.PLAN}

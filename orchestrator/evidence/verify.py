@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from orchestrator.evidence import bindings, bundle, dsse, layout, log, statement
+from orchestrator.evidence import approvals, bindings, bundle, dsse, layout, log, statement
 from orchestrator.evidence.bindings import Problem
 from orchestrator.evidence.log import Entry
 from orchestrator.model.canonical import StrictJsonError, canonical_loads, sha256, strict_loads
@@ -44,11 +44,16 @@ class Rederive:
 
 @dataclass(frozen=True)
 class Expectation:
-    """What the auditor asked for, so that an old or a foreign bundle is not taken for it."""
+    """What the auditor asked for, so that an old or a foreign bundle is not taken for it.
+
+    `approvals` is the rule (schema `approvals`) that a run with impact on production must have
+    had, or a stricter one.
+    """
 
     run_id: str = ""
     environment: str = ""
     not_before: datetime | None = None
+    approvals: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -91,9 +96,14 @@ def raw_of(contents: Mapping[str, bytes]) -> dict[str, Any]:
 
 class _Verifier:
     def __init__(
-        self, contents: dict[str, bytes], keys: Sequence[Ed25519PublicKey], threshold: int
+        self,
+        contents: dict[str, bytes],
+        keys: Sequence[Ed25519PublicKey],
+        threshold: int,
+        rule: Mapping[str, Any] | None,
     ) -> None:
         self.contents = contents
+        self.rule = rule
         self.keys = keys
         self.threshold = threshold
         self.problems: list[Problem] = []
@@ -225,6 +235,11 @@ class _Verifier:
         if plan is None or run is None:
             return None
         try:
+            said = raw_of(self.contents)
+            self.problems += approvals.check_approvals(plan, said, self.rule)
+        except Exception as error:  # noqa: BLE001  (hostile input)
+            self.say("approval-malformed", layout.PLAN, f"approvals cannot be judged: {error!r}")
+        try:
             raw = {**raw_of(self.contents), "findings": findings}
             derived = rederive.drill(plan, raw)
         except Exception as error:  # noqa: BLE001  (hostile input in a caller's function)
@@ -272,7 +287,8 @@ def verify(
     except bundle.PackageError as error:
         problem = Problem(error.code, error.path, str(error))
         return Verification("INVALID", (problem,))
-    verifier = _Verifier(contents, trust_keys, threshold)
+    rule = expect.approvals if expect else None
+    verifier = _Verifier(contents, trust_keys, threshold, rule)
     manifest = verifier.manifest()
     statements = verifier.statements()
     entries = verifier.log()

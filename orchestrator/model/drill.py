@@ -88,7 +88,11 @@ class Step:
 
 @dataclass(frozen=True)
 class Drill:
-    """A drill; `targets` name where in the descriptor each target is; `digest` of its file."""
+    """A drill; `targets` name where in the descriptor each target is; `digest` of its file.
+
+    `abort` is what production may suffer meanwhile: `error_rate` (share of the writes), `lag_bytes`
+    of the standby, `over_seconds`; None for no budget.
+    """
 
     name: str
     title: Mapping[str, str]
@@ -100,6 +104,7 @@ class Drill:
     steps: tuple[Step, ...]
     text: str
     digest: str
+    abort: Mapping[str, float] | None = None
 
     def choose(self, given: Mapping[str, str]) -> dict[str, Any]:
         """Return every parameter's value: as given (text), else its default. Raises InputError."""
@@ -204,6 +209,7 @@ def parse_drill(text: str, verbs: Mapping[str, Any], *, file: str = "") -> Drill
         steps=tuple(steps),
         text=text,
         digest=sha256(text.encode()),
+        abort=data.get("abort"),
     )
 
 
@@ -235,6 +241,7 @@ def plan(
         "operator": operator,
         "trigger": trigger,
         **({"scheduled": dict(scheduled)} if scheduled else {}),
+        **({"approvals": environment["approvals"]} if _needs_approval(drill, environment) else {}),
         "tool": dict(tool),
         "drill": {
             "name": drill.name,
@@ -252,11 +259,16 @@ def plan(
         },
         "parameters": dict(chosen),
         "targets": targets,
+        **({"abort": dict(drill.abort)} if drill.abort else {}),
         "steps": [_resolved(step, chosen) for step in drill.steps],
         "policies": {name: sha256(content) for name, content in sorted(policies.items())},
     }
     check(document, "plan", file="plan.json")
     return document
+
+
+def _needs_approval(drill: Drill, environment: Mapping[str, Any]) -> bool:
+    return drill.impact == "production" and "approvals" in environment
 
 
 def _resolved(step: Step, chosen: Mapping[str, Any]) -> dict[str, Any]:

@@ -179,7 +179,10 @@ class Tls:
 
 @dataclass(frozen=True)
 class Environment:
-    """A provisioned environment; `digest` is the sha256 of the descriptor file's bytes."""
+    """A provisioned environment; `digest` is the sha256 of the descriptor file's bytes.
+
+    `approvals` is the rule for drills that touch production (schema `approvals`), or None.
+    """
 
     name: str
     tier: str
@@ -195,6 +198,7 @@ class Environment:
     lease_file: Path
     deployment_digest: str
     digest: str
+    approvals: dict[str, Any] | None = None
 
     def peer(self, site: str) -> Site:
         """Return the other site."""
@@ -271,6 +275,7 @@ def parse_environment(text: str, *, file: str = "") -> Environment:
         lease_file=Path(data["lease_file"]),
         deployment_digest=data["deployment"]["digest"],
         digest=hashlib.sha256(text.encode()).hexdigest(),
+        approvals=data.get("approvals"),
     )
 
 

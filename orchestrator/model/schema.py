@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from orchestrator.model.errors import InputError
@@ -25,8 +26,14 @@ def check(data: Any, schema_name: str, *, file: str = "") -> None:
     """
     from jsonschema import Draft202012Validator  # noqa: PLC0415  (slow import, not needed at start)
     from jsonschema.exceptions import best_match  # noqa: PLC0415
+    from referencing import Registry, Resource  # noqa: PLC0415
 
-    error = best_match(Draft202012Validator(load_schema(schema_name)).iter_errors(data))
+    def ours(uri: str) -> Resource[Any]:
+        return Resource.from_contents(load_schema(Path(uri).name.removesuffix(".schema.json")))
+
+    registry: Registry[Any] = Registry(retrieve=ours)  # type: ignore[call-arg]
+    validator = Draft202012Validator(load_schema(schema_name), registry=registry)
+    error = best_match(validator.iter_errors(data))
     if error is None:
         return
     raise InputError(

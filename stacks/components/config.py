@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from orchestrator.evidence.approvals import load_rule
 from orchestrator.model.errors import InputError
 from stacks import places
 
@@ -36,6 +37,7 @@ class StackConfig:
     object_lock_days: int = 1
     tls_lifetime_hours: int = 2160
     tls_renew_before_hours: int = 720
+    approvals: dict[str, Any] | None = None  # the rule (schema `approvals`), as its file has it
 
     @property
     def synchronous(self) -> bool:
@@ -59,7 +61,7 @@ _NUMBERS = {
     "tlsLifetimeHours": ("tls_lifetime_hours", 1, 87600),
     "tlsRenewBeforeHours": ("tls_renew_before_hours", 1, 87600),
 }
-KEYS = ("tier", "addresses", "root", *_NUMBERS)
+KEYS = ("tier", "addresses", "root", "approvals", *_NUMBERS)
 
 
 def parse_config(values: Mapping[str, Any], name: str, state: Path, user: str) -> StackConfig:
@@ -89,6 +91,7 @@ def parse_config(values: Mapping[str, Any], name: str, state: Path, user: str) -
         link=None if link == root else link,
         tier=tier,
         addresses=_addresses(values.get("addresses")),
+        approvals=_approvals(values.get("approvals")),
         **numbers,
     )
     if config.tls_renew_before_hours >= config.tls_lifetime_hours:
@@ -144,6 +147,15 @@ def _root(value: Any, name: str, state: Path, user: str) -> Path:
     if not places.traversable(root, user):
         raise _invalid("root", value, f"a directory that the user {user} can reach")
     return root
+
+
+def _approvals(value: Any) -> dict[str, Any] | None:
+    if not value:
+        return None
+    path = Path(str(value))
+    if not (path.is_absolute() and path.is_file()):
+        raise _invalid("approvals", value, "the absolute path of a YAML file")
+    return load_rule(path)
 
 
 def _invalid(key: str, value: Any, allowed: str) -> InputError:

@@ -91,6 +91,7 @@ def describe(layout: Layout, digest: str) -> dict[str, Any]:
         "trust": {"evidence_public_key": str(root / "trust" / "evidence.pub")},
         "lease_file": str(root / "lease.json"),
         "deployment": {"digest": digest},
+        **({"approvals": config.approvals} if config.approvals else {}),
     }
     check(descriptor, "environment", file="the stack's output `environment`")
     return descriptor

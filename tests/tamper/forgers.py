@@ -90,19 +90,29 @@ class Good:
 
 
 def build(
-    state: Path, sample: Sample, signer: LocalSigner, meddle: Callable[[Path], None] | None = None
+    state: Path,
+    sample: Sample,
+    signer: LocalSigner,
+    meddle: Callable[[Path], None] | None = None,
+    prepare: Callable[[Path], None] | None = None,
 ) -> Good:
-    """Record a run (`meddle` changes its result before it is signed) and pack its bundle."""
-    if meddle is None:
+    """Record a run and pack its bundle.
+
+    `prepare` adds to its plan, `meddle` changes its result, each before it is signed.
+    """
+    if meddle is None and prepare is None:
         run_dir = record(state, sample, signer)
     else:
         clock = Clock(sample.started_at - timedelta(milliseconds=500))
         store = EvidenceStore(state, signer, clock)
         run_dir = state / "runs" / sample.run_id
         write_plan(run_dir, sample)
+        if prepare:
+            prepare(run_dir)
         store.record_plan(run_dir)
         write_result(run_dir, sample)
-        meddle(run_dir)
+        if meddle:
+            meddle(run_dir)
         clock.now = sample.started_at + timedelta(minutes=5)
         store.record_run(run_dir)
     (run_dir / "report.html").write_text(render(run_dir))

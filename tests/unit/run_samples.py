@@ -14,6 +14,7 @@ from typing import Any
 
 from orchestrator.engine.verdict import derive
 from orchestrator.evidence import EvidenceStore, Rederive, Signer
+from orchestrator.evidence.layout import read_run_directory
 from orchestrator.evidence.verify import raw_of
 from orchestrator.model.fact import Fact, facts_document, timestamp
 from orchestrator.policy.rederive import rederive_findings
@@ -145,6 +146,12 @@ class Sample:
     )
     title: tuple[str, str] | None = None
     started_at: datetime = datetime(2026, 11, 25, 3, 15, tzinfo=UTC)
+    rule: dict[str, Any] | None = None
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """The descriptor, with the approval rule if there is one."""
+        return {**ENVIRONMENT, "approvals": self.rule} if self.rule else ENVIRONMENT
 
 
 def dump(data: Any) -> bytes:
@@ -306,6 +313,7 @@ def make_plan(sample: Sample, environment: bytes, drill: bytes) -> dict[str, Any
         "created_at": timestamp(sample.started_at - timedelta(seconds=1)),
         "operator": "operator-1",
         "trigger": "manual",
+        **({"approvals": sample.rule} if sample.rule else {}),
         "tool": {"name": "anlan", "version": "0.1.0"},
         "drill": {"name": sample.drill, "digest": sha(drill), "title": texts, "purpose": texts},
         "scenario": {"en": "Site A is lost", "zh": "站点 A 失效"},
@@ -336,7 +344,7 @@ def make_plan(sample: Sample, environment: bytes, drill: bytes) -> dict[str, Any
 
 def write_plan(run_dir: Path, sample: Sample) -> None:
     """What the engine writes before a run starts."""
-    environment, drill = dump(ENVIRONMENT), f"name: {sample.drill}\n".encode()
+    environment, drill = dump(sample.environment), f"name: {sample.drill}\n".encode()
     _write(
         run_dir,
         {
@@ -360,9 +368,9 @@ def write_result(
     ended_at = sample.started_at + timedelta(seconds=end)
     rules = {name: text.encode() for name, text in POLICIES.items()}
     facts = json.loads(raw["raw/facts.json"])
-    findings = rederive_findings(rules, facts, ENVIRONMENT, ended_at)
+    findings = rederive_findings(rules, facts, sample.environment, ended_at)
     plan = json.loads((run_dir / "plan.json").read_bytes())
-    derived = derive(plan, {**raw_of(raw), "findings": findings})
+    derived = derive(plan, {**raw_of(read_run_directory(run_dir)), "findings": findings})
     run = {
         "schema": "anlan.run/v1",
         "run_id": sample.run_id,

@@ -47,6 +47,8 @@ def test_numbers_may_come_as_text_as_pulumi_gives_them() -> None:
         ("root", "/srv"),
         ("root", "/srv/with space"),
         ("root", "/srv/" + "x" * 60),
+        ("approvals", "rule.yaml"),
+        ("approvals", "/nowhere/rule.yaml"),
         ("nonsense", 1),
     ],
 )
@@ -80,6 +82,20 @@ def test_an_address_that_is_left_out_keeps_its_default() -> None:
         "b": "127.0.20.1",
         "common": "127.0.30.1",
     }
+
+
+def test_the_approval_rule_is_read_from_its_file(tmp_path: Path) -> None:
+    file = tmp_path / "rule.yaml"
+    file.write_text("{schema: anlan.approvals/v1, required: 0, approvers: []}")
+    assert parse(approvals=str(file)).approvals == {
+        "schema": "anlan.approvals/v1",
+        "required": 0,
+        "approvers": [],
+    }
+    file.write_text("{schema: anlan.approvals/v1, required: 1, approvers: []}")
+    with pytest.raises(InputError) as refused:
+        parse(approvals=str(file))
+    assert (refused.value.file, refused.value.path) == (str(file), "$.required")
 
 
 def test_certificates_must_outlive_their_renewal() -> None:
