@@ -36,6 +36,7 @@ _PHASES = {
     "rescued": "rescue",
     "restored": "fetch",
     "twin_open": "recover",
+    "updated": "update",
     "twin_served": "application",
     "secrets_lost": "lose",
     "snapshot_fetched": "fetch",
