@@ -328,7 +328,9 @@ def abort(run_id: str, as_json: bool) -> None:
     if as_json:
         common.emit({"run": found.run_id, "state": found.state, "aborting": True})
         return
-    more = "" if found.state == "running" else f"; now: anlan drill resume {found.run_id}"
+    more = (
+        "" if found.state in {"running", "stalled"} else f"; now: anlan drill resume {found.run_id}"
+    )
     click.echo(f"run {found.run_id} will end after its present step{more}")
 
 
@@ -357,6 +359,8 @@ def status(run_id: str, as_json: bool) -> None:
         out.print(f"  {one['status']:8} {one['title']}")
     if found.state == "interrupted":
         out.print(f"finish it: anlan drill resume {found.run_id}")
+    elif found.state == "stalled":
+        out.print("its process does not move; `anlan worker` ends it and takes the run over")
     elif found.state == "planned":
         why = permit.refusal(found, datetime.now(UTC))
         ready = f"begin it: anlan drill resume {found.run_id}"
@@ -544,10 +548,12 @@ def run_drill(
     """
     from orchestrator.drivers.lease import LeaseFile  # noqa: PLC0415
     from orchestrator.engine import permit  # noqa: PLC0415
+    from orchestrator.engine.database import engine_database  # noqa: PLC0415
     from orchestrator.model.environment import parse_environment  # noqa: PLC0415
 
     environment = parse_environment(planned.environment.decode())
     _require_ready(planned.document, environment)
+    engine_database(common.state_directory(), environment)
     run_id = str(planned.document["run_id"])
     if why := _not_permitted(planned.document):
         made = planned.make_run()

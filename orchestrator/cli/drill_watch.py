@@ -106,7 +106,7 @@ def follow(run: Run, progress: Progress, *, as_json: bool, webhook: Webhook | No
             number += 1
         if not seen and time.monotonic() - looked > _LOOK_SECONDS:
             # A run that is worked on is locked; a moment's look does not disturb it.
-            if run.reload().state != "running":
+            if run.reload().state not in {"running", "stalled"}:
                 return
             looked = time.monotonic()
         progress.live(live.text())

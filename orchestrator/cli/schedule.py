@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,18 +18,20 @@ import click
 
 from orchestrator.cli import common
 from orchestrator.cli.drill import find_drill, make_plan
-from orchestrator.model.errors import InputError
+from orchestrator.model.errors import AnlanError, InputError
 from orchestrator.model.fact import timestamp
 from orchestrator.model.folders import data_folder
 
 if TYPE_CHECKING:
     from orchestrator.engine.runs import Run
+    from orchestrator.engine.worker import Worker
     from orchestrator.model.schedule import Slot
 
 _ENVIRONMENT = click.argument(
     "environment", metavar="ENV", shell_complete=common.complete_environment
 )
 _AHEAD = timedelta(days=366)
+_WATCH_SECONDS = 1.0
 
 
 @click.group()
@@ -259,13 +263,28 @@ def worker(once: bool, poll_seconds: float) -> None:
         signal.signal(number, end)
     grace = 0.0 if once else 10.0
     one = Worker(common.state_directory(), _plan_slot, _begin, _say, grace_seconds=grace)
+    threading.Thread(target=_watch, args=(one,), daemon=True).start()
     while True:
-        one.tick()
+        try:
+            one.tick()
+        except AnlanError as error:
+            if once:
+                raise
+            # A worker does not end because something cannot be read just now.
+            _say(f"not now: {error.what}")
         if once or ending:
             return
         until = time.monotonic() + poll_seconds
         while not ending and time.monotonic() < until:
             time.sleep(0.2)
+
+
+def _watch(one: Worker) -> None:
+    """End what is stalled while the worker works on something, or waits for it."""
+    while True:
+        with contextlib.suppress(AnlanError):  # the worker itself tells what it cannot read
+            one.end_stalled()
+        time.sleep(_WATCH_SECONDS)
 
 
 def _say(text: str) -> None:

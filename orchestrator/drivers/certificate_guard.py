@@ -1,7 +1,8 @@
-"""Puts certificates back that are about to run out: `python -m … DESCRIPTOR TOKEN SECONDS`.
+"""Puts certificates back that are about to run out: `python -m … DESCRIPTOR RUN SECONDS`.
 
 A process of its own, so that no client meets a certificate that ran out when the orchestrator dies
-between making it short-lived and renewing it. It ends after SECONDS.
+between making it short-lived and renewing it. It works for RUN, whoever resumed that, and ends
+after SECONDS or when the run gives the environment back.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import time
 from pathlib import Path
 
 from orchestrator.drivers.certificates import seconds_left, server_certificates
+from orchestrator.drivers.lease import LeaseFile
 from orchestrator.model.environment import load_environment
 
 GUARD_SECONDS = 5.0
@@ -20,13 +22,14 @@ _POLL_SECONDS = 0.5
 
 
 def main() -> None:
-    """Watch, and put back what is left too late. It ends with the lease: then a run took over."""
-    environment, token = load_environment(Path(sys.argv[1])), int(sys.argv[2])
+    """Watch, and put back what is left too late."""
+    environment, run_id = load_environment(Path(sys.argv[1])), sys.argv[2]
+    lease = LeaseFile(environment.lease_file)
     until = time.monotonic() + float(sys.argv[3])
-    while time.monotonic() < until:
+    while time.monotonic() < until and (held := lease.current()).run_id == run_id:
         for one in server_certificates(environment).values():
             if one.reload and one.kept and seconds_left(one.certificate) < GUARD_SECONDS:
-                one.put_back(token)
+                one.put_back(held.token)
         time.sleep(_POLL_SECONDS)
 
 

@@ -1,6 +1,7 @@
 """One destructive run per environment: a lease on a file, with a fencing token.
 
-The token is a counter that only grows. Whoever acquires gets the next number; a destructive verb
+The token is a counter that only grows. Whoever acquires gets the next number, also who
+resumes the same run; a destructive verb
 presents its number and is refused unless it is the number of the holder now. So a run that was
 overtaken (aborted, released and replaced) can do no more harm, even if its process still lives.
 The file is replaced whole under a lock of the kernel, which ends with the process that held it:
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.drivers.files import write_atomically
+from orchestrator.drivers.processes import process_entry
 from orchestrator.model.errors import InfrastructureError, Refused
 
 
@@ -58,9 +60,9 @@ class LeaseFile:
     ) -> int:
         """Take the lease for `run_id` and return its fencing token.
 
-        A run that holds it already gets the same token again (resume), its holder and expiry
-        renewed. Raises Refused while another run holds it, InfrastructureError when the file
-        cannot be used.
+        A process that holds it for this run already gets the same token again. Another process
+        (resume) gets the next one, so what is left of the one before it is refused. Raises Refused
+        while another run holds it, InfrastructureError when the file cannot be used.
         """
         if not run_id:
             raise ValueError("a lease needs a run id")
@@ -70,12 +72,14 @@ class LeaseFile:
             if lease.is_held and lease.run_id != run_id:
                 raise Refused(_held_text(lease, self.path), _held_todo(lease))
             again = lease.run_id == run_id
+            me = _this_process()
+            same = again and {key: lease.holder.get(key) for key in me} == me
             taken = Lease(
-                token=lease.token if again else lease.token + 1,
+                token=lease.token if same else lease.token + 1,
                 run_id=run_id,
                 since=lease.since if again else now,
                 expires=now + timedelta(seconds=ttl_seconds) if ttl_seconds is not None else None,
-                holder={"host": socket.gethostname(), "pid": str(os.getpid()), **(holder or {})},
+                holder={**me, **(holder or {})},
             )
             self._write(taken)
             return taken.token
@@ -143,6 +147,12 @@ class LeaseFile:
             "holder": dict(lease.holder),
         }
         write_atomically(self.path, json.dumps(data, indent=1) + "\n")
+
+
+def _this_process() -> dict[str, str]:
+    entry = process_entry(os.getpid())
+    started = str(entry.started) if entry else ""
+    return {"host": socket.gethostname(), "pid": str(os.getpid()), "started": started}
 
 
 def _parse(data: dict[str, Any]) -> Lease:

@@ -1,8 +1,8 @@
 """Durable execution of a run by DBOS: steps in their order, then undo, then evidence.
 
-DBOS keeps which steps are done in `<state>/engine.sqlite`; after kill -9 the same run, resumed,
-goes on with the step that was cut short. The executor is named after the run, so that a process
-takes up its own run and no other. Every verb is idempotent: the one that was cut short runs again.
+DBOS keeps which steps are done in its database (`engine.database`); after kill -9 the same run,
+resumed, goes on with the step that was cut short. The executor is named after the run, so that a
+process takes up its own run and no other. Every verb is idempotent: the one that was cut short runs again.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from dbos import DBOS, DBOSConfig, SetWorkflowID
 
 from orchestrator.drivers.lease import LeaseFile
 from orchestrator.engine import budget, finish, permit, runs
+from orchestrator.engine.database import engine_database
 from orchestrator.engine.order import groups, run_group
 from orchestrator.engine.runs import Run, require_room
 from orchestrator.model.environment import load_environment
@@ -70,6 +71,7 @@ def execute(run: Run, state: Path, listener: Listener | None = None) -> list[str
             lease.release(run.run_id)  # nothing was touched
             raise
     require_room(state, f"make room, then `anlan drill resume {run.run_id}`")
+    database = engine_database(state, environment)
     token = lease.acquire(run.run_id, {"operator": str(run.plan["operator"])})
     journal = run.journal
     journal.listener = listener
@@ -81,7 +83,7 @@ def execute(run: Run, state: Path, listener: Listener | None = None) -> list[str
         journal.note("permitted", {"utc": timestamp(now)})
     _work.context, _work.run = context, run
     with budget.watched(run, context):
-        _run_durably(run, state)
+        _run_durably(run, database)
     finish.conclude(run, context)
     problems = finish.publish(run, state, context)
     lease.release(run.run_id)
@@ -99,10 +101,11 @@ def _why_never(run: Run) -> str | None:
     return permit.rejection(run) or None
 
 
-def _run_durably(run: Run, state: Path) -> None:
+def _run_durably(run: Run, database: tuple[str, str]) -> None:
+    url, name = database
     config: DBOSConfig = {
         "name": "anlan",
-        "system_database_url": f"sqlite:///{state / 'engine.sqlite'}",
+        "system_database_url": url,
         "executor_id": run.run_id,
         "application_version": _VERSION,
         "log_level": "CRITICAL",
@@ -116,7 +119,7 @@ def _run_durably(run: Run, state: Path) -> None:
     except Exception as error:  # whatever DBOS and its database raise; steps raise nothing
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InfrastructureError(
-            f"the engine's database {state / 'engine.sqlite'} failed: {reason}",
+            f"the engine's database {name} failed: {reason}",
             f"make room or repair it, then `anlan drill resume {run.run_id}`",
         ) from error
     finally:

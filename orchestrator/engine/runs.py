@@ -1,4 +1,9 @@
-"""Run directories: `<state>/runs/<run_id>/`, made whole at once, locked while a process works."""
+"""Run directories: `<state>/runs/<run_id>/`, made whole at once, locked while a process works.
+
+Who works on a run holds its lock and touches it every second. A process that was stopped, or hangs
+as a whole, keeps the lock but no longer touches it: the run is stalled. It is ended before another
+takes the run over, so there are never two at work, whatever wakes up later.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +12,10 @@ import fcntl
 import json
 import os
 import secrets
+import select
 import shutil
+import signal
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,11 +25,18 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from orchestrator.drivers.files import sync_directory
+from orchestrator.drivers.processes import process_entry
 from orchestrator.model.errors import InfrastructureError, InputError, Refused
+from orchestrator.probes.journal import boot_id
 from orchestrator.steps.journal import StepJournal
 
 JOURNAL = "raw/steps.jsonl"
+STALLED_SECONDS = 15.0
+"""Who has not touched its run's lock for so long is taken for stopped."""
+
 _ROOM_BYTES = 32 * 2**20
+_BEAT_SECONDS = 1.0
+_KILL_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -48,20 +63,20 @@ class Run:
 
     @property
     def is_alive(self) -> bool:
-        """Whether a process works on it now."""
-        try:
-            with locked(self.directory):
-                return False
-        except Refused:
-            return True
+        """Whether a process holds it now."""
+        with _lock_file(self.directory) as stream:
+            return not _locks(stream)
 
     @property
     def state(self) -> str:
-        """finished, running, interrupted (resume it), or planned (nothing was begun)."""
+        """finished, running, interrupted (resume it), planned (nothing was begun), or stalled.
+
+        Stalled: its process is there and has not moved for STALLED_SECONDS.
+        """
         if (self.directory / "log.jsonl").exists() and self.result is not None:
             return "finished"
         if self.is_alive:
-            return "running"
+            return "stalled" if _still_seconds(self.directory) > STALLED_SECONDS else "running"
         return "interrupted" if (self.directory / JOURNAL).exists() else "planned"
 
 
@@ -158,20 +173,91 @@ def locked(directory: Path, *, wait_seconds: float = 0.0) -> Iterator[None]:
     Raises Refused while another process holds it, after waiting for it.
     """
     deadline = time.monotonic() + wait_seconds
-    with (directory / ".lock").open("a+") as stream:
+    with _lock_file(directory) as stream:
         while not _locks(stream):
             if time.monotonic() < deadline:
                 time.sleep(0.05)
                 continue
-            stream.seek(0)
-            raise Refused(
-                f"run {directory.name} is worked on by process {stream.read() or '(unknown)'}",
-                f"watch it: `anlan drill status {directory.name}`",
-            )
+            raise _held(directory)
         stream.truncate(0)
-        stream.write(str(os.getpid()))
+        me = process_entry(os.getpid())
+        holder = {"boot": boot_id(), "pid": os.getpid(), "started": me.started if me else 0}
+        stream.write(json.dumps(holder))
         stream.flush()
-        yield
+        over = threading.Event()
+        beat = threading.Thread(target=_beat, args=(stream.fileno(), over), daemon=True)
+        beat.start()
+        try:
+            yield
+        finally:
+            over.set()
+            beat.join()
+
+
+def end_stalled(run: Run) -> bool:
+    """SIGKILL the process that holds a stalled run; whether there was one.
+
+    Then the run is interrupted like any whose process died. Raises Refused when that process
+    cannot be ended from here.
+    """
+    if run.state != "stalled":
+        return False
+    holder = _holder(run.directory)
+    if not holder:
+        return False  # it took the lock a moment ago
+    if holder["boot"] != boot_id():
+        raise _held(run.directory)
+    try:
+        descriptor = os.pidfd_open(holder["pid"])
+    except ProcessLookupError:
+        return False
+    try:
+        entry = process_entry(holder["pid"])
+        if entry is None or entry.started != holder["started"]:
+            return False
+        signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+        select.select([descriptor], [], [], _KILL_SECONDS)
+    except PermissionError as error:
+        raise _held(run.directory) from error
+    finally:
+        os.close(descriptor)
+    return not run.is_alive
+
+
+def _lock_file(directory: Path) -> TextIO:
+    return (directory / ".lock").open("a+")
+
+
+def _beat(descriptor: int, over: threading.Event) -> None:
+    while not over.wait(_BEAT_SECONDS):
+        os.utime(descriptor)
+
+
+def _still_seconds(directory: Path) -> float:
+    """For how long the holder of a run's lock has not touched it."""
+    return max(0.0, time.time() - (directory / ".lock").stat().st_mtime)
+
+
+def _holder(directory: Path) -> dict[str, Any]:
+    """Who wrote itself into a run's lock last; empty when that cannot be read."""
+    try:
+        found = json.loads((directory / ".lock").read_text())
+        return {"boot": str(found["boot"]), "pid": int(found["pid"]), "started": found["started"]}
+    except (OSError, ValueError, TypeError, KeyError):
+        return {}
+
+
+def _held(directory: Path) -> Refused:
+    holder, still = _holder(directory), _still_seconds(directory)
+    what = f"run {directory.name} is worked on by process {holder.get('pid', '(unknown)')}"
+    if still <= STALLED_SECONDS:
+        return Refused(what, f"watch it: `anlan drill status {directory.name}`")
+    where = "" if holder.get("boot") == boot_id() else " of another host"
+    return Refused(
+        f"{what}{where}, which has not moved for {still:.0f} s",
+        f"`anlan worker` ends it and takes the run over; by hand: kill -9 it, then "
+        f"`anlan drill resume {directory.name}`",
+    )
 
 
 def _locks(stream: TextIO) -> bool:

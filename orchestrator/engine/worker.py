@@ -7,9 +7,11 @@ directory: one makes the run, one holds its lock.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from orchestrator.engine import finish, permit, runs
 from orchestrator.engine.runs import Run
 from orchestrator.evidence import log
 from orchestrator.evidence.schedules import applied_schedules, by_environment
-from orchestrator.model.errors import AnlanError, InputError, Refused
+from orchestrator.model.errors import AnlanError, InputError
 from orchestrator.model.fact import parse_timestamp, timestamp
 from orchestrator.model.schedule import Slot, expected, slot
 
@@ -99,10 +101,36 @@ class Worker:
             self._environment(environment, records, now)
         if time.monotonic() - self._looked > _CHANGE_LOOK_SECONDS:
             self._looked = time.monotonic()
-            for environment, records in schedules.items():
-                self._changes(environment, records[-1], now)
+            with self._alone() as alone:
+                for environment, records in schedules.items() if alone else ():
+                    self._changes(environment, records[-1], now)
         for run in self._unfinished():
             self._unfinished_run(run, now)
+
+    def end_stalled(self) -> None:
+        """End every process that holds a run and does not move; a tick then takes the run over.
+
+        For a thread of its own: the worker may itself be waiting for that process.
+        """
+        for run in self._unfinished():
+            try:
+                if runs.end_stalled(run):
+                    self._say(f"{run.run_id}: its process did not move, ended")
+            except AnlanError as error:
+                self._not_yet(run.run_id, error.what)
+
+    @contextmanager
+    def _alone(self) -> Iterator[bool]:
+        """Whether no other worker looks for changes: two would plan a run each."""
+        folder = self._state / "runs"
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / ".changes").open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+            else:
+                yield True
 
     def _in_force(self) -> dict[str, list[dict[str, Any]]]:
         """The applied schedules, read again when the log, which only grows, has grown."""
@@ -224,7 +252,7 @@ class Worker:
             extra = slot(environment, {**entry, **limit}, now, "change")
             try:
                 planned = self._plan_of_change(environment, extra, passed[-1], of_drill)
-            except (InputError, Refused) as error:
+            except AnlanError as error:
                 self._not_yet(extra.entry, error.what)
                 continue
             if planned:

@@ -73,7 +73,7 @@ def shorten_certificates(context: Context) -> None:
             *(sys.executable, "-m", "orchestrator.drivers.certificate_guard"),
             *(
                 context.directory / "environment.json",
-                str(context.token),
+                context.run_id,
                 str(ttl + _SLACK_SECONDS),
             ),
         ],

@@ -23,7 +23,9 @@ _QUERIES = {
     "databases": "SELECT datname FROM pg_database",
     "slots": "SELECT slot_name, slot_type, active FROM pg_replication_slots",
     "schemas": "SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_(toast_)?temp'",
-    "settings": "SELECT name, setting FROM pg_file_settings WHERE applied",
+    # A primary that was a standby keeps, unused, what it followed by.
+    "settings": "SELECT name, setting FROM pg_file_settings WHERE applied AND name NOT IN"
+    " ('primary_conninfo', 'primary_slot_name', 'restore_command', 'recovery_target_timeline')",
     "ledger": "SELECT count(*) FROM anlan.ledger",
 }
 
@@ -52,8 +54,19 @@ def census(environment: Environment) -> Census:
 def assert_nothing_is_left(environment: Environment, before: Census) -> None:
     """Fails with the parts that are not as they were."""
     now = census(environment)
-    changed = {part: (before[part], now[part]) for part in before if now[part] != before[part]}
-    assert not changed, f"before and now: {changed}"
+    changed = {part: _changes(before[part], now[part]) for part in before}
+    assert {part: change for part, change in changed.items() if change} == {}
+
+
+def _changes(before: object, now: object) -> str:
+    """What is gone and what is new, in words; empty if nothing."""
+    if before == now:
+        return ""
+    was, there = (
+        list(map(str, part)) if isinstance(part, list) else [str(part)] for part in (before, now)
+    )
+    gone, new = [one for one in was if one not in there], [one for one in there if one not in was]
+    return f"gone {gone}, new {new}" if gone or new else f"{len(was)} before, {len(there)} now"
 
 
 def _programs(root: Path) -> dict[str, int]:

@@ -28,12 +28,26 @@ def test_tokens_only_grow_from_run_to_run(lease: LeaseFile) -> None:
     assert tokens == [1, 2, 3]
 
 
-def test_a_resumed_run_gets_its_own_token_again(lease: LeaseFile) -> None:
+def test_a_process_that_holds_it_gets_its_own_token_again(lease: LeaseFile) -> None:
     token = lease.acquire("run")
     since = lease.current().since
-    assert lease.acquire("run", {"host": "elsewhere"}) == token
+    assert lease.acquire("run", {"operator": "somebody"}) == token
     assert lease.current().since == since
-    assert lease.current().holder["host"] == "elsewhere"
+    assert lease.current().holder["operator"] == "somebody"
+
+
+def test_who_resumes_a_run_gets_the_next_token_and_what_was_left_is_refused(
+    lease: LeaseFile,
+) -> None:
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        old = pool.apply(lease.acquire, ("run",))
+    since = lease.current().since
+    new = lease.acquire("run")
+    assert new == old + 1
+    assert lease.current().since == since
+    lease.check(new)
+    with pytest.raises(Refused):
+        lease.check(old)
 
 
 def test_a_held_lease_is_refused_saying_who_since_when_and_what_to_do(lease: LeaseFile) -> None:
