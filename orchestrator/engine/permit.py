@@ -82,9 +82,11 @@ def checks(plan: Mapping[str, Any], raw: Mapping[str, Any]) -> list[tuple[str, b
 
 def require(run: Run, state: Path, now: datetime) -> None:
     """Return if a run may begin now. Raises Refused; InputError when its environment is gone."""
+    if run.plan["impact"] != "production":
+        return
     name = run.plan["environment"]["name"]
     current = load_environment(state / "env" / name / "environment.json").approvals
-    if run.plan["impact"] == "production" and current != run.plan.get("approvals"):
+    if current != run.plan.get("approvals"):
         raise Refused(
             f"the approval rule of {name} has changed since run {run.run_id} was planned",
             "plan it again: `anlan drill run`",
