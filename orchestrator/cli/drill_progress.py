@@ -68,6 +68,9 @@ class Progress:
             sign = "[bold red]✘[/]" if entry["ok"] is False else "[bold yellow]?[/]"
             text = f"      {sign} {entry['name']}: {_escaped(entry['detail'])}"
             self._bad.setdefault(step, []).append(text)
+        elif kind == "retry":
+            wait = f"again in {entry['wait_seconds']:g} s"
+            self._line(f"      [yellow]{wait}[/] [dim]{_escaped(entry['error'])}[/]")
         elif kind == "transition":
             self._line(f"      [dim]{entry['verb']} {entry['site']}[/]")
         elif kind == "collecting":

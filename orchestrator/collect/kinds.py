@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from orchestrator.collect.audit_log import collectors as audit_log
 from orchestrator.collect.backup_repository import collectors as backup_repository
+from orchestrator.collect.clock_offset import collectors as clock_offset
 from orchestrator.collect.database_roles import collectors as database_roles
 from orchestrator.collect.database_settings import collectors as database_settings
 from orchestrator.collect.erp_access import collectors as erp_access
@@ -23,6 +24,7 @@ _THREADS = 8
 
 KINDS: Mapping[str, Callable[[Environment, Secrets], list[Collector]]] = {
     "tls_endpoint": tls_endpoint,
+    "clock_offset": clock_offset,
     "database_roles": database_roles,
     "database_settings": database_settings,
     "erp_access": erp_access,

@@ -166,6 +166,9 @@ class SecretsStorage:
         self._machine.thaw_program(self.settings.program)
         if not self._machine.program_status(self.settings.program).is_up:
             self._machine.program_stop(self.settings.program)  # what is stopping ends first
+            # A server that was killed leaves the sockets of its plugins.
+            for socket in (self._machine.directory / "run").glob("plugin*"):
+                socket.unlink(missing_ok=True)
         self._machine.program_start(self.settings.program)
         self._await("an answer", lambda: bool(self._secrets.health().version))
 

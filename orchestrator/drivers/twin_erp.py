@@ -6,10 +6,13 @@ It speaks plain HTTP on the namespace's loopback, which nothing else can reach.
 from __future__ import annotations
 
 import configparser
+import contextlib
+import signal
+from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from orchestrator.drivers.files import write_atomically
-from orchestrator.drivers.processes import ProcessEntry
+from orchestrator.drivers.processes import ProcessEntry, send
 from orchestrator.drivers.twin import Twin
 from orchestrator.model.environment import Site
 from orchestrator.model.errors import InfrastructureError
@@ -21,9 +24,13 @@ _PROGRAM = "erp"
 class TwinErp:
     """The Tryton server of a twin, configured like the one of `site`. `start` is idempotent."""
 
-    def __init__(self, twin: Twin, site: Site, database_port: int) -> None:
+    def __init__(
+        self, twin: Twin, site: Site, database_port: int, *, venv: Path | None = None
+    ) -> None:
+        """`venv`: another version of the ERP than the site's."""
         self.twin = twin
         self.settings = site.erp
+        self.venv = venv or site.erp.venv
         self.url = f"http://127.0.0.1:{_PORT}"
         self._database_port = database_port
         self.log_file = twin.log_directory / f"{_PROGRAM}.log"
@@ -35,11 +42,28 @@ class TwinErp:
         return self.twin.spawn(
             _PROGRAM,
             [
-                self.settings.venv / "bin" / "trytond",
+                self.venv / "bin" / "trytond",
                 f"--config={self._file}",
                 "-d",
                 self.settings.database,
             ],
+        )
+
+    def update(self, *, timeout_seconds: float) -> None:
+        """Update all activated modules of the database; may be repeated.
+
+        What a killed attempt left at work is ended first. Raises InfrastructureError with the
+        tool's last words.
+        """
+        self._write_configuration()
+        program = self.venv / "bin" / "trytond-admin"
+        for process in self.twin.processes():
+            with contextlib.suppress(OSError):
+                if str(program).encode() in Path(f"/proc/{process.pid}/cmdline").read_bytes():
+                    send(process.pid, signal.SIGKILL)
+        self.twin.run(
+            [program, f"--config={self._file}", "-d", self.settings.database, "--all"],
+            timeout_seconds=timeout_seconds,
         )
 
     def _write_configuration(self) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
@@ -32,6 +33,7 @@ from orchestrator.steps.journal import StepJournal
 # Workflows of another version are not taken up: raise it when the order of steps below changes.
 _VERSION = "2"
 _POLL_SECONDS = 0.1
+_BACKOFF_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
 Listener = Callable[[Mapping[str, Any]], None]
 
 
@@ -200,13 +202,34 @@ def _undo(index: int) -> bool:
 def _attempt(context: Context, step: Mapping[str, Any], action: Callable[[Context], object]) -> str:
     """Call a verb or its undo; returns what went wrong, empty if nothing."""
     try:
-        action(context.for_step(step))
+        _call(context, step, action)
     except AnlanError as error:
         return error.what
     except Exception as error:  # noqa: BLE001  (a fault of ours must not keep undo from running)
         context.journal.write("bug", step=step["id"], type=type(error).__name__, error=str(error))
         return f"unexpected {type(error).__name__}: {error}"
     return ""
+
+
+def _call(context: Context, step: Mapping[str, Any], action: Callable[[Context], object]) -> None:
+    """Call, and where the plan says so call again when a server did not answer.
+
+    That is for the step's time at most. What was found wrong (StepFailed) is not asked for again.
+    """
+    mine = context.for_step(step)
+    for wait_seconds in _BACKOFF_SECONDS[: step.get("retries", 0)]:
+        try:
+            action(mine)
+        except InfrastructureError as error:
+            if time.monotonic() + wait_seconds > mine.deadline:
+                raise
+            context.journal.write(
+                "retry", step=step["id"], error=error.what, wait_seconds=wait_seconds
+            )
+            time.sleep(wait_seconds)
+        else:
+            return
+    action(mine)
 
 
 def _last(journal: StepJournal, kind: str, step: str) -> Mapping[str, Any] | None:

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from orchestrator.engine import permit
+from orchestrator.engine.critical_path import critical_path
 from orchestrator.model.errors import InfrastructureError
 from orchestrator.probes import availability, exposure, ledger, primaries
 from orchestrator.probes.journal import Journal, journal_of
@@ -33,6 +34,7 @@ _PHASES = {
     "rescued": "rescue",
     "restored": "fetch",
     "twin_open": "recover",
+    "updated": "update",
     "twin_served": "application",
     "secrets_lost": "lose",
     "snapshot_fetched": "fetch",
@@ -137,6 +139,7 @@ def derive(plan: Mapping[str, Any], raw: Mapping[str, Any]) -> dict[str, Any]:
         "targets": targets,
         "checks": checks,
         "steps": rows,
+        "critical_path": critical_path(plan["steps"], rows),
         "undo": undo,
         "policies": policies,
     }

@@ -73,7 +73,7 @@ class Step:
     """One step: `do` names a verb, `options` are its arguments ({parameter: name} is a choice).
 
     It begins when the steps that it `needs` (ids) are done: unless the drill says otherwise, the
-    one before it.
+    one before it. It is tried `retries` times more when a server does not answer.
     """
 
     id: str
@@ -83,6 +83,7 @@ class Step:
     title: Mapping[str, str]
     timeout_seconds: float
     options: Mapping[str, Any]
+    retries: int = 0
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ class Drill:
 def parse_drill(text: str, verbs: Mapping[str, Any], *, file: str = "") -> Drill:
     """Return the drill of a YAML file. Raises InputError with file, path and reason.
 
-    `verbs` are the names that a step may `do`.
+    `verbs` are what a step may `do`, by name; those that are `repeatable` may have `retries`.
     """
     data = load_yaml(text, file=file)
     check(data, "drill", file=file)
@@ -159,6 +160,14 @@ def parse_drill(text: str, verbs: Mapping[str, Any], *, file: str = "") -> Drill
                 file=file,
                 path=f"{path}.do",
             )
+        if item.get("retries") and not verbs[item["do"]].repeatable:
+            able = ", ".join(sorted(name for name, one in verbs.items() if one.repeatable))
+            raise InputError(
+                f"the verb {item['do']!r} is not tried again: what it does must be seen once",
+                f"leave retries out; verbs that may have them: {able}",
+                file=file,
+                path=f"{path}.retries",
+            )
         for key, value in item.get("with", {}).items():
             if isinstance(value, dict) and value["parameter"] not in names:
                 raise InputError(
@@ -186,6 +195,7 @@ def parse_drill(text: str, verbs: Mapping[str, Any], *, file: str = "") -> Drill
                 title=item["title"],
                 timeout_seconds=item["timeout_seconds"],
                 options=item.get("with", {}),
+                retries=item.get("retries", 0),
             )
         )
     return Drill(
@@ -272,6 +282,7 @@ def _resolved(step: Step, chosen: Mapping[str, Any]) -> dict[str, Any]:
         },
         "phase": step.phase,
         "timeout_seconds": step.timeout_seconds,
+        **({"retries": step.retries} if step.retries else {}),
         "title": dict(step.title),
     }
 

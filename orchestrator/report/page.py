@@ -59,8 +59,10 @@ def _render(contents: Mapping[str, bytes], *, file: str = "") -> str:
         run=run,
         d=run["derived"],
         titles={step["id"]: step["title"] for step in plan["steps"]},
+        retried=_retried(raw),
         targets=[_target(target) for target in run["derived"]["targets"]],
         findings=_findings(findings),
+        clocks=[fact for fact in _facts(raw) if fact["kind"] == "clock_offset"],
         phases=charts.phases(run["derived"]["phases"]),
         timeline=_timeline(run["derived"], raw),
         gaps=_gaps(run["derived"], findings, raw),
@@ -126,6 +128,15 @@ def _findings(findings: Mapping[str, Any] | None) -> list[dict[str, Any]]:
         findings["findings"],
         key=lambda item: (_ORDER[item["status"]], _SEVERITY[item["severity"]], item["policy"]),
     )
+
+
+def _retried(raw: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Why each step was tried again, by its id."""
+    found: dict[str, list[str]] = {}
+    for entry in raw.get("steps", []):
+        if isinstance(entry, dict) and entry.get("kind") == "retry":
+            found.setdefault(str(entry["step"]), []).append(str(entry["error"]))
+    return found
 
 
 def _moments(raw: Mapping[str, Any], name: str, kind: str, origin: int) -> list[float]:

@@ -14,6 +14,7 @@ from orchestrator.steps import (
     rescue,
     restore,
     secrets,
+    upgrade,
 )
 from orchestrator.steps.registry import VERBS, Verb
 
@@ -33,4 +34,5 @@ __all__ = [
     "rescue",
     "restore",
     "secrets",
+    "upgrade",
 ]

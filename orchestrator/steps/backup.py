@@ -111,7 +111,7 @@ def take_backup(context: Context) -> None:
         context.note(name, {"label": taken.label, "stored_bytes": taken.stored_bytes})
 
 
-@verb()
+@verb(repeatable=True)
 def verify_repositories(context: Context) -> None:
     """Read every repository whole and compare every checksum; the tool's exit code is no proof."""
     for number in repositories(context):
@@ -155,7 +155,7 @@ def check_encryption(context: Context) -> None:
         context.check(f"repository_{number}_cipher", cipher == {"aes-256-cbc"}, ", ".join(cipher))
 
 
-@verb()
+@verb(repeatable=True)
 def lock_repository(context: Context) -> None:
     """Give every version in the repositories a lock of its own, which no setting can take away."""
     days = timedelta(days=context.environment.retention.object_lock_days)
@@ -202,7 +202,7 @@ def check_object_lock(context: Context) -> None:
         )
 
 
-@verb()
+@verb(repeatable=True)
 def check_archive(context: Context) -> None:
     """The WAL that holds the marker is in every repository's archive."""
     backups_of(context).check()

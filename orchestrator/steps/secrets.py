@@ -42,7 +42,7 @@ def record_secrets(context: Context) -> None:
     context.note("secrets", {"digests": found})
 
 
-@verb()
+@verb(repeatable=True)
 def take_secrets_snapshot(context: Context) -> None:
     """Keep a snapshot of the secret manager in every site's object store, under a lock."""
     key = f"secrets/{context.run_id}.snap"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -13,7 +14,10 @@ Parts = Mapping[str, float]
 
 @dataclass(frozen=True)
 class Goal:
-    """At most `factor` times the bare tools' median, and `extra_seconds` more."""
+    """At most `factor` times the bare tools' median, and `extra_seconds` more.
+
+    With factor 0 the seconds alone: for what no bare tool does.
+    """
 
     factor: float
     extra_seconds: float = 0.0
@@ -23,44 +27,65 @@ class Goal:
         return self.factor * bare + self.extra_seconds
 
     def __str__(self) -> str:
+        if not self.factor:
+            return f"≤ {self.extra_seconds:g} s"
         extra = f" + {self.extra_seconds:g} s" if self.extra_seconds else ""
         return f"≤ {self.factor:g} × bare{extra}"
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One line of the table; samples are seconds, `counts` says what they are made of."""
+    """One line of the table; samples are seconds, `counts` says what they are made of.
+
+    `bare` is empty where no bare tool does it. With `percentile` that one of ours is held against
+    the goal, else the median.
+    """
 
     name: str
     counts: str
     ours: Sequence[float]
     bare: Sequence[float]
     goal: Goal | None = None
+    percentile: int = 50
 
     @property
-    def ratio(self) -> float:
-        """Ours against bare, by the medians."""
-        return median(self.ours) / median(self.bare)
+    def ratio(self) -> float | None:
+        """Ours against bare, by the medians; None without bare."""
+        return median(self.ours) / median(self.bare) if self.bare else None
+
+    @property
+    def judged(self) -> float:
+        """The seconds that are held against the goal."""
+        return median(self.ours) if self.percentile == 50 else self.nearest_rank(self.percentile)
+
+    @property
+    def limit(self) -> float | None:
+        """The seconds that the goal allows; None without one."""
+        return self.goal and self.goal.limit(median(self.bare) if self.bare else 0.0)
+
+    def nearest_rank(self, percentile: int) -> float:
+        """That percentile of ours, by the nearest-rank method: always one of the samples."""
+        return sorted(self.ours)[max(0, math.ceil(percentile / 100 * len(self.ours)) - 1)]
 
     @property
     def met(self) -> bool | None:
         """Whether the goal is met; None without one."""
-        if self.goal is None:
-            return None
-        return median(self.ours) <= self.goal.limit(median(self.bare))
+        return None if self.limit is None else self.judged <= self.limit
 
     def document(self) -> dict[str, Any]:
         """The line as JSON."""
         goal = self.goal and {
             "words": str(self.goal),
-            "limit_seconds": self.goal.limit(median(self.bare)),
+            "limit_seconds": self.limit,
+            "percentile": self.percentile,
+            "judged_seconds": self.judged,
             "met": self.met,
         }
         return {
             "name": self.name,
             "counts": self.counts,
             "ours": spread(self.ours),
-            "bare": spread(self.bare),
+            "bare": spread(self.bare) if self.bare else None,
             "ratio": self.ratio,
             "goal": goal,
         }

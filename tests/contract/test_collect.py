@@ -32,6 +32,7 @@ from orchestrator.policy import rederive_findings
 POLICIES = Path(__file__).parents[2] / "policies"
 SUBJECTS = {
     "tls_endpoint": 8,
+    "clock_offset": 2,
     "database_roles": 2,
     "database_settings": 2,
     "erp_access": 1,

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from orchestrator.model.environment import Environment
 from tests.commands import state_for
+from tests.faults.residue import Census, assert_nothing_is_left, census
 
 
 @pytest.fixture
 def state(environment: Environment, tmp_path: Path) -> Path:
     """A state directory that knows the environment."""
     return state_for(environment, tmp_path / "state")
+
+
+@pytest.fixture(scope="session")
+def as_it_was(environment: Environment) -> Census:
+    """Everything that there is of the environment before the first fault."""
+    return census(environment)
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(environment: Environment, as_it_was: Census) -> Iterator[None]:
+    """After each test there is what there was: no program, file, slot, role or object more."""
+    yield
+    assert_nothing_is_left(environment, as_it_was)

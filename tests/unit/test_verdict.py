@@ -19,7 +19,10 @@ def plan(**targets: float) -> dict[str, Any]:
     return {
         "run_id": "failover-1",
         "targets": wanted,
-        "steps": [{"id": name, "phase": phase} for name, phase in STEPS],
+        "steps": [
+            {"id": name, "phase": phase, "needs": [STEPS[number - 1][0]] if number else []}
+            for number, (name, phase) in enumerate(STEPS)
+        ],
     }
 
 

@@ -1,0 +1,88 @@
+"""What there is of an environment, part by part: the same before a drill and after it.
+
+What a drill is for (the database's rows, backups, WAL, logs) is not counted; what it may have
+made on the way is: programs, files, slots, roles, databases, settings, objects, accounts of the
+secret manager, network namespaces and interfaces.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+from orchestrator.drivers.objectstore import ObjectStore
+from orchestrator.drivers.postgresql import PostgreSQL
+from orchestrator.drivers.secrets import Secrets
+from orchestrator.model.environment import Environment, Site
+from stacks.components.ground import processes
+
+_QUERIES = {
+    "roles": "SELECT rolname, rolsuper, rolcanlogin, rolreplication FROM pg_roles",
+    "databases": "SELECT datname FROM pg_database",
+    "slots": "SELECT slot_name, slot_type, active FROM pg_replication_slots",
+    "schemas": "SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_(toast_)?temp'",
+    "settings": "SELECT name, setting FROM pg_file_settings WHERE applied",
+    "ledger": "SELECT count(*) FROM anlan.ledger",
+}
+
+# The repository itself, and the snapshots of the secret manager that a backup takes.
+_KEPT = {"erp", "secrets"}
+
+Census = dict[str, object]
+"""Part → what is there of it, in an order that does not change by itself."""
+
+
+def census(environment: Environment) -> Census:
+    """Look at everything. Raises what the servers raise: all must be up."""
+    found: Census = {"programs": _programs(environment.root), "files": _files(environment.root)}
+    for kind in ("netns", "link"):
+        listed = subprocess.run(["ip", "-o", kind], capture_output=True, text=True, check=True)
+        found[f"ip {kind}"] = sorted(re.findall(r"^(?:\d+: )?(anlan\S*)", listed.stdout, re.M))
+    secrets = Secrets(environment)
+    for name, site in environment.sites.items():
+        found |= {f"{name}: {part}": rows for part, rows in _database(environment, site).items()}
+        store = ObjectStore(environment, site, secrets.kv(site.object_store.secret))
+        keys = [one.key for one in store.versions(site.object_store.buckets["backup"])]
+        found[f"{name}: backups"] = sorted({key.split("/")[0] for key in keys} - _KEPT)
+    return found
+
+
+def assert_nothing_is_left(environment: Environment, before: Census) -> None:
+    """Fails with the parts that are not as they were."""
+    now = census(environment)
+    changed = {part: (before[part], now[part]) for part in before if now[part] != before[part]}
+    assert not changed, f"before and now: {changed}"
+
+
+def _programs(root: Path) -> dict[str, int]:
+    """Programs of the machines, by name; a server's own children are its affair."""
+    mine = {process.pid: process for process in processes(root)}
+    servers = [one for one in mine.values() if one.ppid() not in mine or _is_supervised(one)]
+    names = (re.sub(r"^python.*", "python", one.name()) for one in servers)
+    return dict(sorted(Counter(names).items()))
+
+
+def _is_supervised(process: object) -> bool:
+    parent = process.parent()  # type: ignore[attr-defined]
+    return parent is not None and any("supervisord" in word for word in parent.cmdline())
+
+
+def _files(root: Path) -> list[str]:
+    """Every file but data, logs, evidence and what is named anew at each start."""
+    found = []
+    for path in sorted(root.rglob("*")):
+        parts = path.relative_to(root).parts
+        if (len(parts) > 2 and parts[1] in {"data", "log"}) or parts == ("twins",):
+            continue
+        found.append(re.sub(r"\d{4,}", "N", "/".join(parts)))
+    return found
+
+
+def _database(environment: Environment, site: Site) -> dict[str, list[object]]:
+    with PostgreSQL(environment, site).connect_local(site.database.name) as connection:
+        return {
+            part: sorted(connection.execute(query.encode()).fetchall(), key=str)
+            for part, query in _QUERIES.items()
+        }
