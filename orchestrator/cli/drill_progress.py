@@ -76,7 +76,7 @@ class Progress:
         elif kind == "collecting":
             self._show("collecting facts")
         elif kind == "aborted":
-            self._line(f"  [bold yellow]aborted[/] ({_escaped(entry['reason'])}), undoing")
+            self._line(f"  [bold yellow]aborted[/] ({_escaped(entry.get('reason', ''))}), undoing")
 
     def _ended(self, entry: Mapping[str, Any], step: str) -> None:
         """A step's line, with what was wrong below it: other steps may run at the same time."""

@@ -80,7 +80,7 @@ def execute(run: Run, state: Path, listener: Listener | None = None) -> list[str
     if not finish.is_ended(journal):
         journal.open_attempt()
     if fresh and "approvals" in run.plan:
-        journal.note("permitted", {"utc": timestamp(now)})
+        journal.note(permit.PERMITTED, {"utc": timestamp(now)})
     _work.context, _work.run = context, run
     with budget.watched(run, context):
         _run_durably(run, database)

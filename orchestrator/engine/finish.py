@@ -68,7 +68,7 @@ def conclude(run: Run, context: Context) -> None:
 
 
 def miss(run: Run, state: Path, reason: str) -> None:
-    """Record a scheduled run that never began: its plan, and a result that says why it was missed.
+    """Record a run that never began: its plan, and a result that says why it was missed.
 
     Touches nothing of the environment but its evidence. Raises InfrastructureError when nothing
     can be signed now: call it again later.

@@ -22,7 +22,10 @@ from orchestrator.model import change_window
 from orchestrator.model.canonical import strict_loads
 from orchestrator.model.environment import load_environment
 from orchestrator.model.errors import InputError, Refused
+from orchestrator.model.fact import parse_timestamp, timestamp
 
+PERMITTED = "permitted"
+"""The journal's note of when a run with a rule was found to be permitted."""
 _WAIT_SECONDS = 10.0
 
 
@@ -56,11 +59,34 @@ def refusal(run: Run, now: datetime) -> str:
     return why_not(run.plan, decisions(run), now) if "approvals" in run.plan else ""
 
 
+def checks(plan: Mapping[str, Any], raw: Mapping[str, Any]) -> list[tuple[str, bool, str]]:
+    """Name, result and detail of what a run's raw data say about its permit. Pure.
+
+    None without a rule in the plan, or when none of its steps began.
+    """
+    journal = raw.get("steps", [])
+    if "approvals" not in plan or not any(one["kind"] == "begin" for one in journal):
+        return []
+    said, rule = judge(plan, decisions_of(raw)), plan["approvals"]
+    lack, names = said.lack(plan), ", ".join(said.approved) or "none needed"
+    detail = lack or f"{len(said.approved)} of {rule['required']}: {names}"
+    found = [("approved", not lack, detail)]
+    if windows := rule.get("change_windows"):
+        noted = [e for e in journal if e["kind"] == "note" and e["name"] == PERMITTED]
+        # A kill may come before the note; the attempt began a moment after it was permitted.
+        at = parse_timestamp(noted[0]["data"]["utc"] if noted else journal[0]["utc"])
+        is_open = change_window.is_open(windows, at)
+        found.append(("in_change_window", is_open, f"began {timestamp(at)}"))
+    return found
+
+
 def require(run: Run, state: Path, now: datetime) -> None:
     """Return if a run may begin now. Raises Refused; InputError when its environment is gone."""
+    if run.plan["impact"] != "production":
+        return
     name = run.plan["environment"]["name"]
     current = load_environment(state / "env" / name / "environment.json").approvals
-    if run.plan["impact"] == "production" and current != run.plan.get("approvals"):
+    if current != run.plan.get("approvals"):
         raise Refused(
             f"the approval rule of {name} has changed since run {run.run_id} was planned",
             "plan it again: `anlan drill run`",

@@ -10,11 +10,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from orchestrator.engine import permit
 from orchestrator.engine.critical_path import critical_path
-from orchestrator.evidence import approvals
-from orchestrator.model import change_window
 from orchestrator.model.errors import InfrastructureError
-from orchestrator.model.fact import parse_timestamp, timestamp
 from orchestrator.probes import availability, exposure, ledger, primaries
 from orchestrator.probes.journal import Journal, journal_of
 
@@ -111,7 +109,11 @@ def derive(plan: Mapping[str, Any], raw: Mapping[str, Any]) -> dict[str, Any]:
     if missed:
         doubts.append(f"steps not run: {', '.join(missed)}")
     measured = _measure(plan, steps, raw, doubts)
-    checks = steps.checks() + _permit_checks(plan, steps, raw) + measured.pop("checks")
+    checks = (
+        steps.checks()
+        + [_check("permit", *one) for one in permit.checks(plan, raw)]
+        + measured.pop("checks")
+    )
     preparing = {row["id"] for row in rows if row["phase"] in _PREPARING}
     for check in checks:
         if check["ok"] is False:
@@ -323,26 +325,6 @@ def _primary_checks(watch: Journal | None, doubts: list[str]) -> list[dict[str, 
         f"no primary for {seen.longest_gap_seconds:.2f} s at most"
     )
     return [_check("watch", "never_two_primaries", not seen.dual, detail)]
-
-
-def _permit_checks(
-    plan: Mapping[str, Any], steps: _Steps, raw: Mapping[str, Any]
-) -> list[dict[str, Any]]:
-    """Where the plan has a rule: a run that began was approved, and began in a change window."""
-    if "approvals" not in plan or not any(one["kind"] == "begin" for one in steps.entries):
-        return []
-    said = approvals.judge(plan, approvals.decisions_of(raw))
-    rule, lack = plan["approvals"], said.lack(plan)
-    names = ", ".join(said.approved) or "none needed"
-    detail = lack or f"{len(said.approved)} of {rule['required']}: {names}"
-    checks = [_check("permit", "approved", not lack, detail)]
-    if windows := rule.get("change_windows"):
-        noted = [e for e in steps.entries if e["kind"] == "note" and e["name"] == "permitted"]
-        # A kill may come before the note; the attempt began a moment later.
-        at = parse_timestamp(noted[0]["data"]["utc"]) if noted else started_at(raw["steps"])
-        ok = change_window.is_open(windows, at)
-        checks.append(_check("permit", "in_change_window", ok, f"began {timestamp(at)}"))
-    return checks
 
 
 def _unharmed(clients: Journal, fault: int) -> dict[str, Any]:

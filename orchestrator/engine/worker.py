@@ -249,7 +249,7 @@ class Worker:
             if not passed:
                 continue
             limit = {"start_within_minutes": 60 * entry["after_change_hours"], "jitter_minutes": 0}
-            extra = slot(environment, {**entry, **limit}, now, "change")
+            extra = slot(record, {**entry, **limit}, now, "change")
             try:
                 planned = self._plan_of_change(environment, extra, passed[-1], of_drill)
             except AnlanError as error:

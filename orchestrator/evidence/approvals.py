@@ -273,5 +273,6 @@ def _user(approver: Mapping[str, Any]) -> str:
 
 
 def _planned(plan: Mapping[str, Any], approver: Mapping[str, Any]) -> bool:
-    """Whether an approver is who planned the run: by name, or by their account."""
-    return plan["operator"] in {approver["name"], _user(approver)}
+    """Whether an approver planned the run, or its schedule: by name, or by their account."""
+    initiators = {plan["operator"], plan.get("scheduled", {}).get("applied_by")}
+    return not initiators.isdisjoint({approver["name"], _user(approver)})

@@ -29,7 +29,7 @@ class Slot:
     """One due run: `at` as the cron line says, begun from `start` (jitter) to `latest`; UTC.
 
     `run_id` follows from environment, entry and moment: no slot has two runs. The plan is made
-    from `ask` on.
+    from `ask` on. `applied_by` put the schedule in force.
     """
 
     entry: str
@@ -40,6 +40,7 @@ class Slot:
     start: datetime
     latest: datetime
     run_id: str
+    applied_by: str
 
     def to_json(self) -> dict[str, Any]:
         """Return what a plan says of the slot that it is for."""
@@ -48,6 +49,7 @@ class Slot:
             "at": timestamp(self.at),
             "start": timestamp(self.start),
             "latest": timestamp(self.latest),
+            "applied_by": self.applied_by,
         }
 
 
@@ -112,12 +114,14 @@ def slots(record: Mapping[str, Any], after: datetime, until: datetime) -> Iterat
         ticks = croniter(cron_of(entry, record["tier"]), after.astimezone(zone))
         while (at := ticks.get_next(datetime).astimezone(UTC)) <= until:
             if not any(begin <= at < end for begin, end in blackouts):
-                yield slot(record["environment"], entry, at)
+                yield slot(record, entry, at)
 
 
-def slot(environment: str, entry: Mapping[str, Any], at: datetime, cause: str = "") -> Slot:
+def slot(
+    record: Mapping[str, Any], entry: Mapping[str, Any], at: datetime, cause: str = ""
+) -> Slot:
     """Return the slot of an entry at a moment; `cause` tells apart two of one moment."""
-    seed = sha256(f"{environment}/{entry['id']}/{timestamp(at)}/{cause}".encode())
+    seed = sha256(f"{record['environment']}/{entry['id']}/{timestamp(at)}/{cause}".encode())
     drawn = int.from_bytes(seed.digest()[:4], "big") / 2**32
     start = at + timedelta(seconds=int(drawn * 60 * entry.get("jitter_minutes", 0)))
     moment = f"{at.astimezone(UTC):%Y%m%dt%H%M%S}"
@@ -130,6 +134,7 @@ def slot(environment: str, entry: Mapping[str, Any], at: datetime, cause: str = 
         start=start,
         latest=start + timedelta(minutes=entry.get("start_within_minutes", 60)),
         run_id=f"{entry['drill']}-{moment}-{seed.hexdigest()[:6]}",
+        applied_by=record["operator"],
     )
 
 

@@ -46,7 +46,8 @@ SCHEDULE = """\
 schema: anlan.schedule/v1
 title: {en: Soon, zh: 即将}
 entries:
-  - {id: soon, drill: front-door-killed, cron: "*/5 * * * *", start_within_minutes: 5}
+  - {id: soon, drill: front-door-killed, cron: "*/5 * * * *", start_within_minutes: WITHIN,
+     parameters: {baseline_seconds: 1}}
 """
 Approve = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -167,7 +168,8 @@ def test_a_planned_run_that_is_aborted_never_begins(state: Path, environment: En
     run = ask(state, environment)
     assert anlan(state, "drill", "abort", run).returncode == 0
     closed = anlan(state, "drill", "resume", run, "--json")
-    assert json.loads(closed.stdout)["derived"]["reasons"][0] == "missed: aborted before it began"
+    (reason, *_) = json.loads(closed.stdout)["derived"]["reasons"]
+    assert reason.startswith("missed: aborted before it began: by ")
     assert not [entry for entry in run_of(state) if entry["kind"] == "begin"]
 
 
@@ -188,22 +190,46 @@ def test_a_run_waits_for_its_window_and_for_the_rule_it_was_planned_under(
     assert run_of(state) == []
 
 
+def apply(state: Path, environment: Environment, minutes_ago: float, within: int) -> None:
+    """Put the schedule in force, as if some minutes ago."""
+    schedule = parse_schedule(SCHEDULE.replace("WITHIN", str(within)))
+    at = datetime.now(UTC) - timedelta(minutes=minutes_ago)
+    record = applied(schedule, environment.name, environment.tier, "me", at)
+    EvidenceStore(state, TransitSigner(Secrets(environment))).record_schedule(record)
+
+
+def work(state: Path) -> str:
+    done = anlan(state, "worker", "--once")
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def results(state: Path) -> list[dict[str, Any]]:
+    return [json.loads(file.read_text()) for file in sorted((state / "runs").glob("*/run.json"))]
+
+
 def test_a_scheduled_run_that_nobody_approved_is_missed_for_that_reason(
     state: Path, environment: Environment
 ) -> None:
-    record = applied(
-        parse_schedule(SCHEDULE),
-        environment.name,
-        environment.tier,
-        "t",
-        datetime.now(UTC) - timedelta(minutes=11),
-    )
-    EvidenceStore(state, TransitSigner(Secrets(environment))).record_schedule(record)
-    worked = anlan(state, "worker", "--once")
-    assert worked.returncode == 0, worked.stderr
-    runs = [json.loads(file.read_text()) for file in sorted((state / "runs").glob("*/run.json"))]
-    assert runs
-    for run in runs:
+    apply(state, environment, minutes_ago=11, within=5)
+    work(state)
+    assert results(state)
+    for run in results(state):
         reason = run["derived"]["reasons"][0]
-        assert reason.startswith("missed: not approved: 0 of 2; missing: one of li, me, wang")
+        # Who put the schedule in force does not count.
+        assert reason.startswith("missed: not approved: 0 of 2; missing: one of li, wang")
         assert verified(state, environment, run["run_id"]).returncode == 0
+
+
+def test_a_scheduled_run_begins_when_it_was_approved(state: Path, environment: Environment) -> None:
+    apply(state, environment, minutes_ago=5, within=60)
+    assert "not yet: not approved: 0 of 2" in work(state)
+    assert results(state) == []
+    run = min(path.name for path in (state / "runs").iterdir() if path.name[0] != ".")
+    for name in ("li", "wang"):
+        say(state, "approve", run, name)
+    assert f"{run}: begins" in work(state)
+    (result,) = results(state)
+    checks = {one["name"]: one["ok"] for one in result["derived"]["checks"]}
+    assert checks["approved"] is True
+    assert result["verdict"] == "pass", result["derived"]["reasons"]

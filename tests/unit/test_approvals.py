@@ -64,6 +64,8 @@ def test_who_planned_it_does_not_count_by_account_nor_by_name() -> None:
     by_account = plan()
     assert by_account["operator"] == USERS["chen"]
     assert "1 of 2 (li-wei); chen planned it" in lack(by_account, "li-wei", "chen")
+    scheduled = {**plan(), "scheduled": {"applied_by": "wang"}}
+    assert "1 of 2 (li-wei); wang planned it" in lack(scheduled, "li-wei", "wang")
     by_name = {**plan(), "operator": "wang"}
     assert "1 of 2 (li-wei); wang planned it" in lack(by_name, "li-wei", "wang")
 

@@ -128,3 +128,50 @@ def test_a_step_can_only_need_one_before_it(needed: str) -> None:
     with pytest.raises(InputError, match="no step before this one has the id") as raised:
         parse_drill(drill_text("", needed, ""), VERBS, file="x.yaml")
     assert (raised.value.file, raised.value.path) == ("x.yaml", "$.steps[1].needs[0]")
+
+
+RULE = {"schema": "anlan.approvals/v1", "required": 0, "approvers": []}
+
+
+def plan_of(drill: Drill, **more: Any) -> dict[str, Any]:
+    return plan(
+        drill,
+        {**DESCRIPTOR, "targets": {**DESCRIPTOR["targets"], "restore_rto_seconds": 300}, **more},
+        "1" * 64,
+        drill.choose({}),
+        {},
+        run_id="run-1",
+        operator="ops",
+        tool={"name": "anlan", "version": "0"},
+        created_at=NOW,
+    )
+
+
+@pytest.mark.parametrize(("name", "asked"), [("failover", True), ("restore", False)])
+def test_the_approval_rule_is_in_the_plans_of_drills_that_touch_production(
+    name: str, asked: bool
+) -> None:
+    assert plan_of(load(name), approvals=RULE).get("approvals") == (RULE if asked else None)
+    assert "approvals" not in plan_of(load(name))
+
+
+def test_the_abort_budget_of_a_drill_is_in_its_plan() -> None:
+    budget = {"error_rate": 0.5, "lag_bytes": 268435456, "over_seconds": 10}
+    assert plan_of(load("failover"))["abort"] == budget
+    assert "abort" not in plan_of(parse_drill(drill_text(""), VERBS))
+
+
+@pytest.mark.parametrize(
+    "budget", ["{over_seconds: 5}", "{error_rate: 2, over_seconds: 5}", "{lag_bytes: 1}"]
+)
+def test_an_abort_budget_that_limits_nothing_is_refused(budget: str) -> None:
+    text = drill_text("").replace("steps:", f"abort: {budget}\nsteps:")
+    with pytest.raises(InputError) as refused:
+        parse_drill(text, VERBS, file="x.yaml")
+    assert refused.value.path.startswith("$.abort")
+
+
+@pytest.mark.parametrize("name", [path.stem for path in (CHECKOUT / "drills").glob("*.yaml")])
+def test_what_breaks_production_has_an_abort_budget(name: str) -> None:
+    drill = load(name)
+    assert drill.abort or drill.impact != "production"
