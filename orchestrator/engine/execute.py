@@ -2,7 +2,8 @@
 
 DBOS keeps which steps are done in its database (`engine.database`); after kill -9 the same run,
 resumed, goes on with the step that was cut short. The executor is named after the run, so that a
-process takes up its own run and no other. Every verb is idempotent: the one that was cut short runs again.
+process takes up its own run and no other. Every verb is idempotent: the one that was cut short
+runs again.
 """
 
 from __future__ import annotations
