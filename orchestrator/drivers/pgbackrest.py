@@ -134,6 +134,20 @@ class PgBackRest:
             "secret_key": self.option(f"repo{repository}-s3-key-secret"),
         }
 
+    def readable(self, repository: int) -> str:
+        """How one repository's index reads with this site's login and cipher pass; empty if well.
+
+        pgBackRest exits with 0 also when it cannot read.
+        """
+        output = self._run("info", "--output=json", f"--repo={repository}", timeout=30.0).output
+        stanzas = [one for one in json.loads(output) if one["name"] == self.settings.stanza]
+        if not stanzas:
+            return f"no stanza {self.settings.stanza}"
+        wrong = [
+            one["status"] for one in (stanzas[0], *stanzas[0]["repo"]) if one["status"]["code"]
+        ]
+        return "; ".join(dict.fromkeys(str(status["message"]) for status in wrong))[:300]
+
     def check(self) -> None:
         """Prove that a WAL segment reaches every repository (switches one; on the primary)."""
         self._run("check", timeout=150.0)
