@@ -150,8 +150,6 @@ def decide_failover(context: Context) -> None:
     start = context.noted("baseline_replication")
     detail = f"before the fault: {start['sync_state'] if start else 'not seen'}"
     promised = start is not None and start["sync_state"] in {"sync", "quorum"}
-    if start is not None and (hasty := start["hasty_commits"]):
-        promised, detail = False, f"{detail}; these did not wait for it: {hasty}"
     if home.settings.synchronous:
         context.require("no_loss_promised", promised, detail)
     else:
@@ -181,20 +179,22 @@ def _require_no_way_back(context: Context, home: PostgreSQL) -> None:
 
 @verb()
 def record_replication(context: Context) -> None:
-    """Note how the standby follows, which the decision to fail over rests on."""
+    """Note how the standby follows, which the decision to fail over rests on; commits wait for it.
+
+    The latter for tier VIP alone.
+    """
     name = context.away.database.application_name
     server = context.servers[context.home.name]
     found = next((one for one in server.replicas() if one.application_name == name), None)
     if found is None or found.state != "streaming":
         raise StepFailed(f"{name} does not stream")
-    context.note(
-        "baseline_replication",
-        {
-            "sync_state": found.sync_state,
-            "flush_lag_bytes": found.flush_lag_bytes,
-            "hasty_commits": hasty_commits(server),
-        },
-    )
+    lag = {"sync_state": found.sync_state, "flush_lag_bytes": found.flush_lag_bytes}
+    context.note("baseline_replication", lag)
+    if server.settings.synchronous:
+        # Before anything is broken: a failover would lose what it is said to keep.
+        hasty = hasty_commits(server)
+        detail = f"not those of: {hasty}" if hasty else "of every role, in every database"
+        context.require("commits_wait", not hasty, detail)
 
 
 @verb()

@@ -66,10 +66,11 @@ def check_standby(context: Context) -> None:
     if primary.settings.synchronous:
         try:
             hasty = hasty_commits(primary)
-            waits, seen = not hasty, hasty or "every role's, in every database"
+            waits = not hasty
+            seen = f"not those of: {hasty}" if hasty else "of every role, in every database"
         except (InfrastructureError, psycopg.Error) as error:
             waits, seen = None, f"could not be asked: {error}"
-        context.check("commits_wait", waits, f"commits that wait for the standby: {seen}")
+        context.check("commits_wait", waits, seen)
     for site, server in context.servers.items():
         ready, detail = _rewindable(server)
         context.check(f"rewindable_{site}", ready, detail)

@@ -56,13 +56,13 @@ READINESS = (
 DRILLS = [
     ("readiness", (), Mutation(mutations.standby_cut_off, check="standby_mode")),
     ("failover", BASELINE, Mutation(mutations.standby_cut_off, check="standby_streams")),
-    ("failover", BASELINE, Mutation(mutations.commits_do_not_wait, check="no_loss_promised")),
+    ("failover", BASELINE, Mutation(mutations.commits_do_not_wait, check="commits_wait")),
     (
         "failover",
         BASELINE,
         Mutation(mutations.watch_dies, check="never_two_primaries", unknown=True),
     ),
-    ("restore", RESTORE, Mutation(mutations.commits_hang, step="observe-baseline")),
+    ("restore", RESTORE, Mutation(mutations.commits_hang, check="ledger_baseline")),
     (
         "backup",
         ("-p", "type=incr"),
