@@ -228,11 +228,11 @@ def check_archive(context: Context) -> None:
             bool(last) and last >= segment > "",
             f"the marker's WAL is {segment}, archived are {first} to {last}",
         )
-        _check_complete(context, number, segment)
+        _check_complete(context, number, last)
 
 
 def _check_complete(context: Context, number: int, last: str) -> None:
-    """No segment is missing that a recovery up to `last` replays, from whichever backup.
+    """No segment is missing up to `last` that a recovery replays, from whichever backup.
 
     Those of the server's timeline are looked at. pgBackRest's `check` looks for the newest segment
     alone, and its `verify` passes over a gap.
