@@ -94,7 +94,7 @@ class PgBackRest:
 
     def info(self) -> dict[str, Any]:
         """The stanza's entry of `info --output=json`, as pgBackRest says it."""
-        found = json.loads(self._run("info", "--output=json", timeout=120.0).output)
+        found = self._info()
         if not found:
             raise InfrastructureError(
                 f"no stanza {self.settings.stanza} in the repositories of site {self.site.name}",
@@ -139,8 +139,8 @@ class PgBackRest:
 
         pgBackRest exits with 0 also when it cannot read.
         """
-        output = self._run("info", "--output=json", f"--repo={repository}", timeout=30.0).output
-        stanzas = [one for one in json.loads(output) if one["name"] == self.settings.stanza]
+        found = self._info(f"--repo={repository}")
+        stanzas = [one for one in found if one["name"] == self.settings.stanza]
         if not stanzas:
             return f"no stanza {self.settings.stanza}"
         wrong = [
@@ -230,6 +230,12 @@ class PgBackRest:
         """Get one WAL segment, or timeline history, of the archive into the file `target`."""
         arguments = (name, str(target))
         self._run("archive-get", *arguments, timeout=timeout_seconds, environment=environment)
+
+    def _info(self, *options: str) -> list[dict[str, Any]]:
+        output = self._run("info", "--output=json", *options, timeout=120.0).output
+        # Of a file that it cannot decrypt it quotes the garbage, control characters and all.
+        found: list[dict[str, Any]] = json.loads(output, strict=False)
+        return found
 
     def _run(
         self,

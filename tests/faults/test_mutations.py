@@ -86,12 +86,14 @@ DRILLS = [
     (
         "backup",
         ("-p", "type=incr"),
-        Mutation(mutations.cipher_pass_wrong_at_primary, step="take-backup"),
+        Mutation(mutations.cipher_pass_wrong_at_primary, step="take-backup", words="pgbackrest"),
     ),
     (
         "restore",
         RESTORE,
-        Mutation(mutations.cipher_pass_wrong_at_standby, step="restore-twin"),
+        Mutation(
+            mutations.cipher_pass_wrong_at_standby, step="restore-twin", words="cannot be opened"
+        ),
     ),
     (
         "restore",
