@@ -1,5 +1,5 @@
 """Runs every mutation of a drill's environment and prints the kill rate, by drill:
-`python -m tests.faults.kill_rate [PYTEST-ARGUMENTS…]`. It takes about half an hour.
+`python -m tests.faults.kill_rate [PYTEST-ARGUMENTS…]`. It takes some ten minutes.
 """
 
 from __future__ import annotations

@@ -86,7 +86,9 @@ DRILLS = [
     (
         "backup",
         ("-p", "type=incr"),
-        Mutation(mutations.cipher_pass_wrong_at_primary, step="take-backup", words="pgbackrest"),
+        Mutation(
+            mutations.cipher_pass_wrong_at_primary, step="take-backup", words="cannot be opened"
+        ),
     ),
     (
         "restore",
