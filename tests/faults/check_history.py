@@ -25,7 +25,8 @@ from pathlib import Path
 from typing import Any
 
 SCHEMA = "anlan.history/v1"
-_BLIND_NS = 2_000_000_000
+# A connection may take 2 s before the question goes out.
+_BLIND_NS = 3_000_000_000
 _KINDS = frozenset(
     {"header", "invoke", "ack", "refuse", "unknown", "seen", "unseen", "fault", "promoted"}
     | {"final", "end"}
