@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -58,3 +59,14 @@ def run_of(state: Path) -> list[dict[str, Any]]:
         return []
     lines = found[0].read_text().split("\n")[:-1]
     return [json.loads(line) for line in lines]
+
+
+def await_entry(state: Path, kind: str, name: str) -> None:
+    """Wait until the one run's journal has an entry of a kind about a step or a mark."""
+    deadline = time.monotonic() + 120
+    while not any(
+        entry["kind"] == kind and name in {entry.get("step"), entry.get("name")}
+        for entry in run_of(state)
+    ):
+        assert time.monotonic() < deadline, f"{kind} {name} did not come"
+        time.sleep(0.02)

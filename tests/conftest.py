@@ -14,10 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from orchestrator.model.environment import Environment, load_environment
 from stacks.components.ground import processes
 from tests.commands import anlan
+
+# A busy machine is no failure.
+settings.register_profile("anlan", deadline=None)
+settings.load_profile("anlan")
 
 NAME = "test"
 _ADDRESSES = {"a": "127.0.14.1", "b": "127.0.14.2", "common": "127.0.14.3"}

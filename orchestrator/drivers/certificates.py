@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from orchestrator.drivers.files import write_atomically
 from orchestrator.drivers.host import Machine
@@ -46,6 +47,24 @@ class ServerCertificate:
     def certificate(self) -> x509.Certificate:
         """The certificate in the file. Raises InfrastructureError."""
         return _read(self._file("crt"))
+
+    def has_its_key(self) -> bool:
+        """Whether the server would find the certificate's private key when it starts.
+
+        A running one does not miss it. Raises InfrastructureError for what cannot be read.
+        """
+        wanted = self.certificate.public_key()
+        for path in (path for path in self._files if path.suffix != ".crt"):
+            try:
+                key = load_pem_private_key(path.read_bytes(), password=None)
+            except (OSError, ValueError, TypeError) as error:
+                raise InfrastructureError(
+                    f"cannot read the key in {path.name}: {type(error).__name__}",
+                    "apply the server's role",
+                ) from error
+            if key.public_key() != wanted:
+                return False
+        return True
 
     @property
     def kept(self) -> x509.Certificate | None:

@@ -94,7 +94,7 @@ class PgBackRest:
 
     def info(self) -> dict[str, Any]:
         """The stanza's entry of `info --output=json`, as pgBackRest says it."""
-        found = json.loads(self._run("info", "--output=json", timeout=120.0).output)
+        found = self._info()
         if not found:
             raise InfrastructureError(
                 f"no stanza {self.settings.stanza} in the repositories of site {self.site.name}",
@@ -133,6 +133,20 @@ class PgBackRest:
             "access_key": self.option(f"repo{repository}-s3-key"),
             "secret_key": self.option(f"repo{repository}-s3-key-secret"),
         }
+
+    def readable(self, repository: int) -> str:
+        """How one repository's index reads with this site's login and cipher pass; empty if well.
+
+        pgBackRest exits with 0 also when it cannot read.
+        """
+        found = self._info(f"--repo={repository}")
+        stanzas = [one for one in found if one["name"] == self.settings.stanza]
+        if not stanzas:
+            return f"no stanza {self.settings.stanza}"
+        wrong = [
+            one["status"] for one in (stanzas[0], *stanzas[0]["repo"]) if one["status"]["code"]
+        ]
+        return "; ".join(dict.fromkeys(str(status["message"]) for status in wrong))[:300]
 
     def check(self) -> None:
         """Prove that a WAL segment reaches every repository (switches one; on the primary)."""
@@ -216,6 +230,12 @@ class PgBackRest:
         """Get one WAL segment, or timeline history, of the archive into the file `target`."""
         arguments = (name, str(target))
         self._run("archive-get", *arguments, timeout=timeout_seconds, environment=environment)
+
+    def _info(self, *options: str) -> list[dict[str, Any]]:
+        output = self._run("info", "--output=json", *options, timeout=120.0).output
+        # Of a file that it cannot decrypt it quotes the garbage, control characters and all.
+        found: list[dict[str, Any]] = json.loads(output, strict=False)
+        return found
 
     def _run(
         self,

@@ -26,6 +26,7 @@ from orchestrator.drivers.postgresql_connection import (
     value,
 )
 from orchestrator.drivers.processes import ancestry, process_table
+from orchestrator.drivers.supervisor import DOWN
 from orchestrator.model.environment import Environment, Site
 from orchestrator.model.errors import InfrastructureError, Refused
 
@@ -337,7 +338,8 @@ class PostgreSQL:
         deadline = time.monotonic() + timeout_seconds
         while (role := self.role()) is Role.DOWN:
             status = self.machine.program_status(self.settings.program)
-            if not status.is_up or time.monotonic() > deadline:
+            # BACKOFF: a killed server's processes still hold its memory, and it is tried again.
+            if status.state in DOWN or time.monotonic() > deadline:
                 raise InfrastructureError(
                     f"the database of site {self.site.name} does not accept connections: its "
                     f"program is {status.state}",

@@ -10,11 +10,33 @@ from psycopg.pq import ExecStatus
 
 from orchestrator.drivers.credentials import Credentials
 from orchestrator.drivers.postgresql import PostgreSQL, Reach
-from orchestrator.drivers.postgresql_connection import connection_parameters
+from orchestrator.drivers.postgresql_connection import connection_parameters, value
 
 # An empty message in the WAL (PostgreSQL manual, "Replication Management Functions"): a commit that
 # needs no table and leaves nothing.
 _COMMIT = b"SELECT pg_logical_emit_message(true, 'anlan', '')"
+
+# Who does not wait for the standby's disk (PostgreSQL manual, synchronous_commit).
+_HASTY = """\
+SELECT coalesce(string_agg(who || ' ' || setting, ', '), '') FROM (
+  SELECT 'server' AS who, 'synchronous_commit=' || reset_val AS setting FROM pg_settings
+    WHERE name = 'synchronous_commit'
+  UNION ALL
+  SELECT concat_ws('/', coalesce(datname, 'any database'), coalesce(rolname, 'any role')), setting
+    FROM pg_db_role_setting s LEFT JOIN pg_database d ON d.oid = s.setdatabase
+    LEFT JOIN pg_roles r ON r.oid = s.setrole, unnest(setconfig) AS setting
+) AS found WHERE setting LIKE 'synchronous_commit=%'
+  AND setting NOT IN ('synchronous_commit=on', 'synchronous_commit=remote_apply')"""
+
+
+def hasty_commits(server: PostgreSQL) -> str:
+    """Whose commits do not wait for a synchronous standby, whatever the list of standbys says.
+
+    Empty when all wait. A session may still choose otherwise for itself. Raises
+    InfrastructureError, psycopg.Error.
+    """
+    with server.connect_local() as connection:
+        return str(value(connection, _HASTY))
 
 
 def ask_commit(server: PostgreSQL, credentials: Credentials, timeout_seconds: float) -> Reach:

@@ -21,6 +21,7 @@ from orchestrator.drivers.postgresql import lsn_bytes
 from orchestrator.drivers.process import run
 from orchestrator.drivers.twin import MARKER
 from orchestrator.drivers.twin_database import TwinDatabase
+from orchestrator.drivers.wal_names import segment_name, segment_number
 from orchestrator.model.errors import InfrastructureError
 
 _PARALLEL = 2
@@ -69,10 +70,10 @@ def archived_commits(
         fetch(history.name, history)
         switches = _switches(history.read_text())
     size = database.segment_bytes()
-    first, last = _number(first_wal, size), _number(last_wal, size)
+    first, last = segment_number(first_wal, size), segment_number(last_wal, size)
 
     def fetch_segment(number: int) -> None:
-        name = _name(number, size)
+        name = segment_name(number, size)
         segment = next((tli for tli, end in switches if number < end // size), timeline) + name
         if not (folder / segment).exists():
             fetch(segment, folder / f"{segment}.part")
@@ -84,7 +85,7 @@ def archived_commits(
 
     with ThreadPoolExecutor(_PARALLEL) as pool:
         list(pool.map(fetch_segment, range(first, last + 1)))
-    ends = [f"{timeline}{_name(number, size)}" for number in (first, last)]
+    ends = [f"{timeline}{segment_name(number, size)}" for number in (first, last)]
     seen = list(_records(database, read, *ends, timeout_seconds=timeout_seconds))
     until = lsn_bytes(until_lsn)
     if not seen or lsn_bytes(seen[-1][1]) < until:
@@ -125,12 +126,3 @@ def _switches(history: str) -> list[tuple[str, int]]:
     """The parents of a timeline and where each ended, the oldest first."""
     lines = [line.split() for line in history.splitlines()]
     return [(f"{int(words[0]):08X}", lsn_bytes(words[1])) for words in lines if len(words) > 1]
-
-
-def _number(segment: str, size: int) -> int:
-    return ((int(segment[8:16], 16) << 32) + int(segment[16:], 16) * size) // size
-
-
-def _name(number: int, size: int) -> str:
-    per_log = (1 << 32) // size
-    return f"{number // per_log:08X}{number % per_log:08X}"

@@ -217,7 +217,7 @@ def _measure(
         if clients
         else []
     )
-    checks = _primary_checks(watch, doubts) + rpo.pop("checks")
+    checks = _primary_checks(steps, watch, doubts) + rpo.pop("checks")
     if clients and fault is not None and plan.get("impact") == "none":
         checks.append(_unharmed(clients, fault))
     checks += _exposure_checks(steps, written, clients)
@@ -314,9 +314,15 @@ def _rpo(
     }
 
 
-def _primary_checks(watch: Journal | None, doubts: list[str]) -> list[dict[str, Any]]:
+def _primary_checks(
+    steps: _Steps, watch: Journal | None, doubts: list[str]
+) -> list[dict[str, Any]]:
+    """Two primaries were seen, or both sites were watched and no two were; else nobody knows."""
+    name, promoted = "never_two_primaries", steps.mark("promoted")
     if watch is None:
-        return []
+        if promoted is None:
+            return []
+        return [_check("watch", name, None, "a standby was promoted, and nobody watched")]
     seen = primaries.judge(watch)
     if not all(seen.answers.values()):
         doubts.append(f"the primaries were not all seen: {seen.answers}")
@@ -324,7 +330,14 @@ def _primary_checks(watch: Journal | None, doubts: list[str]) -> list[dict[str, 
         f"{len(seen.dual)} overlaps in {sum(seen.answers.values())} answers; "
         f"no primary for {seen.longest_gap_seconds:.2f} s at most"
     )
-    return [_check("watch", "never_two_primaries", not seen.dual, detail)]
+    if not seen.dual and promoted is not None:
+        ends = [int(entry["t"]) for entry in steps.entries if entry["kind"] == "end"]
+        until = max(ends, default=promoted)
+        blind = primaries.blind_seconds(watch, steps.mark("fault") or promoted, until)
+        if blind > primaries.BLIND_SECONDS:
+            detail += f"; a site was not watched for {blind:.1f} s"
+            return [_check("watch", name, None, detail)]
+    return [_check("watch", name, not seen.dual, detail)]
 
 
 def _unharmed(clients: Journal, fault: int) -> dict[str, Any]:

@@ -106,6 +106,16 @@ INVARIANTS = (
         " GROUP BY i.id HAVING sum(l.debit - l.credit) <> i.total_amount_cache",
     ),
     Invariant(
+        "invoice_lines_sum_to_totals",
+        "the lines of a posted or paid invoice sum to its untaxed total",
+        "account_invoice",
+        "SELECT i.id FROM account_invoice i JOIN currency_currency c ON c.id = i.currency"
+        " LEFT JOIN account_invoice_line l ON l.invoice = i.id AND l.type = 'line'"
+        " WHERE i.state IN ('posted', 'paid') GROUP BY i.id, i.untaxed_amount_cache"
+        " HAVING coalesce(sum(round(l.quantity::numeric * l.unit_price, c.digits)), 0)"
+        " IS DISTINCT FROM i.untaxed_amount_cache",
+    ),
+    Invariant(
         "reconciliations_balance",
         "the lines of a reconciliation sum to zero",
         "account_move_reconciliation",

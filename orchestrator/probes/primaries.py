@@ -20,6 +20,8 @@ from orchestrator.probes.background import Probe, Stopper, run_threads
 from orchestrator.probes.journal import Journal, JournalWriter
 
 _QUERY = "SELECT NOT pg_is_in_recovery()"
+# A connection may take 2 s (connect_timeout) before the next question goes out.
+BLIND_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,22 @@ def judge(journal: Journal) -> PrimariesVerdict:
         gap = max(gap, span.from_ns - seen_until)
         seen_until = max(seen_until, span.until_ns)
     return PrimariesVerdict(tuple(dual), tuple(spans), answers, max(0, gap) / 1e9)
+
+
+def blind_seconds(journal: Journal, from_ns: int, until_ns: int) -> float:
+    """The longest time between two moments in which one of the sites was not being asked.
+
+    A question that is not answered yet counts as asking: a frozen server is watched.
+    """
+    longest = 0
+    for site in journal.header["settings"]["sites"]:
+        asked_until = from_ns
+        asks = [(int(e["asked"]), int(e["t"])) for e in journal.entries if e.get("site") == site]
+        for asked, answered in sorted(asks):
+            longest = max(longest, min(asked, until_ns) - asked_until)
+            asked_until = max(asked_until, answered)
+        longest = max(longest, until_ns - asked_until)
+    return max(0, longest) / 1e9
 
 
 def ask(settings: dict[str, Any], journal: JournalWriter, stopper: Stopper, number: int) -> None:

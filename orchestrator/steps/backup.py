@@ -12,6 +12,8 @@ from typing import TypeVar
 
 from orchestrator.drivers.objectstore import ObjectStore
 from orchestrator.drivers.pgbackrest import Backup, PgBackRest
+from orchestrator.drivers.postgresql_connection import value
+from orchestrator.drivers.wal_names import ArchivedWal, archived_wal, timeline_of
 from orchestrator.model.environment import Site
 from orchestrator.model.errors import InfrastructureError, InputError
 from orchestrator.probes.availability import MODEL, cleanup, marker
@@ -59,6 +61,14 @@ def store_of(context: Context, site: Site) -> ObjectStore:
 def source_of(context: Context, number: int) -> str:
     """Where in its bucket a repository is."""
     return backups_of(context).option(f"repo{number}-path").strip("/") + "/"
+
+
+def archive_of(context: Context, number: int) -> ArchivedWal:
+    """The WAL that a repository holds, by the list of its objects."""
+    site = repositories(context)[number]
+    store, bucket = store_of(context, site), site.object_store.buckets["backup"]
+    there = store.versions(bucket, f"{source_of(context, number)}archive/")
+    return archived_wal(one.key for one in there if one.is_latest)
 
 
 def side_by_side(act: Callable[[_T], _R], things: Iterable[_T]) -> list[_R]:
@@ -215,21 +225,52 @@ def check_archive(context: Context) -> None:
         first, last = backups_of(context).archived(number)
         context.check(
             f"repository_{number}_archives",
-            bool(last) and last[8:] >= segment[8:] > "",
+            bool(last) and last >= segment > "",
             f"the marker's WAL is {segment}, archived are {first} to {last}",
         )
+        _check_complete(context, number, last)
+
+
+def _check_complete(context: Context, number: int, last: str) -> None:
+    """No segment is missing up to `last` that a recovery replays, from whichever backup.
+
+    Those of the server's timeline are looked at. pgBackRest's `check` looks for the newest segment
+    alone, and its `verify` passes over a gap.
+    """
+    starts = [one.start_wal for one in backups_in(context, number)]
+    first = min((wal for wal in starts if wal[:8] == last[:8]), default=None)
+    if first is None:
+        context.check(
+            f"repository_{number}_wal_complete", None, f"no backup is on timeline {last[:8]}"
+        )
+        return
+    with context.primary.connect_local() as connection:
+        size = int(value(connection, "SELECT pg_size_bytes(current_setting('wal_segment_size'))"))
+    gone = archive_of(context, number).missing(first, last, size)
+    detail = f"{len(gone)} segments are missing from {first} to {last} {' '.join(gone[:3])}"
+    context.check(f"repository_{number}_wal_complete", not gone, detail.strip())
 
 
 def await_archived(context: Context, repository: int, segment: str) -> None:
-    """Wait until a repository's archive reaches a WAL segment, or the step's time is over."""
-    backups = backups_of(context)
-    while backups.archived(repository)[1][8:] < segment[8:]:
+    """Wait until a repository's archive reaches a WAL segment, or the step's time is over.
+
+    Raises StepFailed when the archive knows a newer timeline than the server that wrote the
+    segment: somebody else archives there, and a recovery would follow that one.
+    """
+    backups, own = backups_of(context), timeline_of(segment)
+    while (last := backups.archived(repository)[1]) < segment:
         if time.monotonic() > context.deadline:
             raise InfrastructureError(
                 f"WAL {segment} is not in repository {repository}: {backups.archived(repository)}",
                 "see archive_command in the primary's log, and the object store",
             )
         time.sleep(0.2)
+    newest = archive_of(context, repository).newest_timeline
+    context.require(
+        f"repository_{repository}_timeline",
+        newest <= own,
+        f"the archive goes to {last} and knows timeline {newest}, the server writes {own}",
+    )
 
 
 def _run_started(context: Context) -> datetime:

@@ -10,6 +10,7 @@ from typing import Any
 
 from orchestrator.drivers.files import write_atomically
 from orchestrator.drivers.postgresql import PostgreSQL, Reach, Role
+from orchestrator.drivers.postgresql_commit import hasty_commits
 from orchestrator.drivers.postgresql_connection import connect_read_write
 from orchestrator.drivers.postgresql_room import fill_disk, log_time, out_of_room, room_bytes
 from orchestrator.model.errors import InfrastructureError, InputError
@@ -148,7 +149,7 @@ def decide_failover(context: Context) -> None:
     _require_no_way_back(context, home)
     start = context.noted("baseline_replication")
     detail = f"before the fault: {start['sync_state'] if start else 'not seen'}"
-    promised = bool(start) and (start or {})["sync_state"] in {"sync", "quorum"}
+    promised = start is not None and start["sync_state"] in {"sync", "quorum"}
     if home.settings.synchronous:
         context.require("no_loss_promised", promised, detail)
     else:
@@ -157,11 +158,20 @@ def decide_failover(context: Context) -> None:
 
 
 def _require_no_way_back(context: Context, home: PostgreSQL) -> None:
-    """If the primary is out of room, its own restart has failed for that too."""
+    """If the primary is out of room, its own restart has failed for that too.
+
+    A restart that is still at work is waited for: it may yet succeed.
+    """
     at = context.noted("fault_at")
     if at is None or not home.machine.is_running():
         return
-    lack = out_of_room(home, str(at["log_time"]))
+    reach, lack = None, out_of_room(home, str(at["log_time"]))
+    while lack.failed_writes and not lack.restart_failed and context.seconds_left > 1.0:
+        if reach in {Reach.ANSWERS, Reach.REFUSED}:
+            break  # it is back, or it has given up: its log was read after that
+        reach = ask_primary(context)
+        lack = out_of_room(home, str(at["log_time"]))
+        time.sleep(0.1)
     if lack.failed_writes:
         detail = f"the restart writes as well: {lack.failed_writes[-1]}"
         context.require("restart_needs_room", lack.restart_failed, detail)
@@ -169,7 +179,10 @@ def _require_no_way_back(context: Context, home: PostgreSQL) -> None:
 
 @verb()
 def record_replication(context: Context) -> None:
-    """Note how the standby follows, which the decision to fail over rests on."""
+    """Note how the standby follows, which the decision to fail over rests on; commits wait for it.
+
+    The latter for tier VIP alone.
+    """
     name = context.away.database.application_name
     server = context.servers[context.home.name]
     found = next((one for one in server.replicas() if one.application_name == name), None)
@@ -177,6 +190,11 @@ def record_replication(context: Context) -> None:
         raise StepFailed(f"{name} does not stream")
     lag = {"sync_state": found.sync_state, "flush_lag_bytes": found.flush_lag_bytes}
     context.note("baseline_replication", lag)
+    if server.settings.synchronous:
+        # Before anything is broken: a failover would lose what it is said to keep.
+        hasty = hasty_commits(server)
+        detail = f"not those of: {hasty}" if hasty else "of every role, in every database"
+        context.require("commits_wait", not hasty, detail)
 
 
 @verb()

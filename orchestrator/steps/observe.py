@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import time
-from functools import partial
 
 from orchestrator.drivers.postgresql_connection import connect_read_write
 from orchestrator.probes import availability, ledger, primaries
@@ -14,6 +13,7 @@ from orchestrator.steps.context import Context
 from orchestrator.steps.registry import verb
 
 _PROBE_SECONDS = 7200.0
+_FIRST_ANSWER_SECONDS = 30.0
 _GOOD = {"ledger": "acknowledged", "availability": "ok", "primaries": "answer"}
 _BAD = {"ledger": "unknown", "availability": "error", "primaries": "no_answer"}
 
@@ -92,7 +92,9 @@ def observe_baseline(context: Context) -> None:
     for name in running:
         context.require(f"{name}_probe_runs", _probe(context, name).is_running(), "it lives")
         # A server that was started just now may take its time for the first answer.
-        context.await_until(f"an answer to the {name} probe", partial(_answered, context, name))
+        until = time.monotonic() + _FIRST_ANSWER_SECONDS
+        while not _answered(context, name) and time.monotonic() < until:
+            time.sleep(0.05)
     time.sleep(float(context.options["seconds"]))
     for name in running:
         good, bad = _seen(context, name)

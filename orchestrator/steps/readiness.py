@@ -10,16 +10,22 @@ from typing import Any
 
 import psycopg
 
+from orchestrator.collect import audit_log
+from orchestrator.collect.observe import observe
+from orchestrator.drivers.certificates import server_certificates
 from orchestrator.drivers.erp import Erp
+from orchestrator.drivers.pgbackrest import PgBackRest
 from orchestrator.drivers.postgresql import PostgreSQL
+from orchestrator.drivers.postgresql_commit import hasty_commits
 from orchestrator.drivers.postgresql_connection import value
 from orchestrator.drivers.postgresql_room import room_bytes
 from orchestrator.drivers.postgresql_standby import conninfo
+from orchestrator.drivers.secrets_storage import SecretsStorage
 from orchestrator.model.canonical import sha256
 from orchestrator.model.errors import AnlanError, InfrastructureError
 from orchestrator.model.fact import parse_timestamp
 from orchestrator.model.folders import data_folder
-from orchestrator.steps.backup import backups_of
+from orchestrator.steps.backup import backups_of, repositories, side_by_side
 from orchestrator.steps.context import Context
 from orchestrator.steps.environment import survey
 from orchestrator.steps.registry import verb
@@ -56,9 +62,32 @@ def check_standby(context: Context) -> None:
     lag = None if found is None else found.flush_lag_bytes
     within = None if lag is None else lag <= limit
     context.check("standby_lag", within, f"{lag} bytes to flush, at most {limit:g}")
+    _check_replay(context)
+    if primary.settings.synchronous:
+        try:
+            hasty = hasty_commits(primary)
+            waits = not hasty
+            seen = f"not those of: {hasty}" if hasty else "of every role, in every database"
+        except (InfrastructureError, psycopg.Error) as error:
+            waits, seen = None, f"could not be asked: {error}"
+        context.check("commits_wait", waits, seen)
     for site, server in context.servers.items():
         ready, detail = _rewindable(server)
         context.check(f"rewindable_{site}", ready, detail)
+
+
+def _check_replay(context: Context) -> None:
+    """What the standby receives it replays too: else a promotion replays it first, and takes long.
+
+    A paused replay does not show in what is flushed, and commits do not wait for it.
+    """
+    try:
+        with context.servers[context.away.name].connect_local() as connection:
+            state = str(value(connection, "SELECT pg_get_wal_replay_pause_state()"))
+        replays, detail = state == "not paused", state
+    except (InfrastructureError, psycopg.Error) as error:
+        replays, detail = None, f"could not be asked: {error}"
+    context.check("standby_replays", replays, f"replay of WAL: {detail}")
 
 
 def _rewindable(server: PostgreSQL) -> tuple[bool | None, str]:
@@ -95,7 +124,7 @@ def check_replication_logins(context: Context) -> None:
                 )
                 ok, detail = True, "logged in"
             except InfrastructureError as error:
-                ok, detail = False, error.what[:300]
+                ok, detail = False, error.what[-300:]
             context.check(f"login_{user}_{site}", ok, f"at site {peer.name}: {detail}")
 
 
@@ -138,6 +167,54 @@ def check_archive_path(context: Context) -> None:
     except InfrastructureError as error:
         ok, detail = False, error.what[:300]
     context.check("archive_path", ok, detail)
+
+
+@verb()
+def check_repositories(context: Context) -> None:
+    """Each site can read each repository with its own login and cipher pass."""
+
+    def ask(pair: tuple[str, int]) -> tuple[str, bool | None, str]:
+        site, number = pair
+        name = f"repository_{number}_read_by_{site}"
+        try:
+            tool = PgBackRest(context.environment, context.environment.sites[site])
+            wrong = tool.readable(number)
+        except (InfrastructureError, ValueError) as error:
+            return name, None, f"could not be asked: {error}"[:300]
+        return name, not wrong, wrong or "its index was read"
+
+    pairs = [(site, number) for site in context.servers for number in repositories(context)]
+    for name, ok, detail in side_by_side(ask, pairs):
+        context.check(name, ok, detail)
+
+
+@verb()
+def check_audit_trails(context: Context) -> None:
+    """Each audit trail takes an entry now: a failover that leaves none can not be accounted for."""
+    for collector in audit_log.collectors(context.environment, context.secrets):
+        fact = observe(collector)
+        written = fact.data.get("probe_written") if fact.status == "observed" else None
+        detail = fact.error or f"probe: {fact.data.get('probe', 'the extension is not loaded')}"
+        context.check(f"audited_{collector.subject.replace('/', '_')}", written, detail[:300])
+
+
+@verb()
+def check_keys(context: Context) -> None:
+    """The keys that a restart asks for are there: a running server does not miss its own."""
+    for subject, one in server_certificates(context.environment).items():
+        try:
+            ok = one.has_its_key()
+            detail = "fits the certificate" if ok else "is of another certificate"
+        except InfrastructureError as error:
+            ok, detail = False, error.what
+        context.check(f"key_{subject.replace('/', '_')}", ok, detail[:300])
+    try:
+        held = SecretsStorage(context.environment).unseal_keys()
+        keys, threshold = len(held["unseal_keys"]), int(held["threshold"])
+        ok, detail = keys >= threshold, f"{keys} unseal keys, {threshold} wanted"
+    except (InfrastructureError, OSError, KeyError, TypeError, ValueError) as error:
+        ok, detail = False, f"no unseal keys: {type(error).__name__}"
+    context.check("unseal_keys", ok, detail)
 
 
 @verb()

@@ -35,6 +35,7 @@ from orchestrator.drivers.postgresql_standby import (
     rewinding,
 )
 from orchestrator.drivers.process import run
+from orchestrator.drivers.supervisor import DOWN
 from orchestrator.model.errors import InfrastructureError
 from orchestrator.steps.context import Context, StepFailed
 
@@ -385,7 +386,7 @@ def _role(server: PostgreSQL) -> Role:
     deadline = time.monotonic() + _ANSWER_SECONDS
     while (role := server.role()) is Role.DOWN and server.machine.is_running():
         status = server.machine.program_status(server.settings.program)
-        if not status.is_up:
+        if status.state in DOWN:
             break
         if time.monotonic() > deadline:
             raise InfrastructureError(

@@ -268,7 +268,18 @@ def _raw(sample: Sample) -> dict[str, bytes]:
         raw["raw/recovered.json"] = dump({"keys": [key for key in keys if key not in lost]})
     if sample.drill == "failover":
         raw["raw/availability.jsonl"] = lines(availability)
+        raw["raw/primaries.jsonl"] = lines(_watch(sample, ends.get("promote", end), end))
     return raw
+
+
+def _watch(sample: Sample, promoted: float, end: float) -> list[dict[str, Any]]:
+    """Site b accepts writes from its promotion on, site a at the start."""
+    watch = [_header("primaries", sample.run_id, sample.started_at, sites=["a", "b"])]
+    for second in range(int(end) + 1):
+        moment = {"t": ORIGIN_NS + second * SECOND, "asked": ORIGIN_NS + second * SECOND}
+        for site, writable in (("a", second == 0), ("b", second > promoted)):
+            watch.append({"kind": "answer", "site": site, "writable": writable, **moment})
+    return watch
 
 
 def _facts(sample: Sample, now: datetime) -> dict[str, Any]:

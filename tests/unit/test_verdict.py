@@ -39,6 +39,14 @@ def header(probe: str, boot: str = BOOT, **settings: Any) -> dict[str, Any]:
     }
 
 
+def watched(site: str, second: int, writable: bool | None) -> dict[str, Any]:
+    """What the watch on the primaries was told (None: nothing)."""
+    moments = {"site": site, "asked": second * S, "t": second * S + 1}
+    if writable is None:
+        return {"kind": "no_answer", "error": "refused", **moments}
+    return {"kind": "answer", "writable": writable, **moments}
+
+
 def good() -> dict[str, Any]:
     """A failover: fault at 10 s, the last key acknowledged before it, first ERP write at 12.5 s."""
     steps = [header("steps")]
@@ -76,9 +84,8 @@ def good() -> dict[str, Any]:
         ],
         "primaries": [
             header("primaries", sites=["a", "b"]),
-            {"kind": "answer", "site": "a", "asked": 9 * S, "t": 9 * S + 1, "writable": True},
-            {"kind": "answer", "site": "b", "asked": 9 * S, "t": 9 * S + 1, "writable": False},
-            {"kind": "answer", "site": "b", "asked": 12 * S, "t": 12 * S + 1, "writable": True},
+            *(watched("a", second, None if second > 9 else True) for second in range(9, 22)),
+            *(watched("b", second, second > 11) for second in range(9, 22)),
         ],
         "recovered": {"keys": ["k1", "k3"], "rows": None},
         "findings": FINDINGS,
@@ -127,6 +134,31 @@ def test_two_primaries_fail() -> None:
     derived = derive(plan(), raw)
     assert derived["verdict"] == "fail"
     assert any("never_two_primaries" in reason for reason in derived["reasons"])
+
+
+def unwatched(kept: list[dict[str, Any]] | None) -> tuple[str, bool | None]:
+    """Verdict, and never_two_primaries, of a failover whose watch has these entries alone."""
+    raw = good()
+    del raw["primaries"]
+    if kept is not None:
+        raw["primaries"] = [header("primaries", sites=["a", "b"]), *kept]
+    derived = derive(plan(), raw)
+    (ok,) = [one["ok"] for one in derived["checks"] if one["name"] == "never_two_primaries"]
+    return derived["verdict"], ok
+
+
+def test_a_promotion_that_nobody_watched_is_no_pass() -> None:
+    seen = good()["primaries"][1:]
+    assert unwatched(seen) == ("pass", True)
+    assert unwatched(None) == ("inconclusive", None)
+    # The watch died with the fault; was blind to one site; or ended before the way back did.
+    assert unwatched([one for one in seen if one["t"] < 10 * S]) == ("inconclusive", None)
+    assert unwatched([one for one in seen if one["site"] == "b"]) == ("inconclusive", None)
+    assert unwatched([one for one in seen if one["t"] < 15 * S]) == ("inconclusive", None)
+    # A question that a frozen server has not answered yet watches it.
+    frozen = {**watched("a", 20, None), "asked": 10 * S}
+    a = [watched("a", 9, True), frozen]
+    assert unwatched([*a, *(one for one in seen if one["site"] == "b")]) == ("pass", True)
 
 
 @pytest.mark.parametrize("missing", ["ledger", "availability", "recovered"])
