@@ -51,6 +51,7 @@ MEMBERS = [
     "raw/steps.jsonl",
     "raw/ledger.jsonl",
     "raw/availability.jsonl",
+    "raw/primaries.jsonl",
     "raw/recovered.json",
     "policy/tls.yaml",
     "policy/baseline/superusers.yaml",
