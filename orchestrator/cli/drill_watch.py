@@ -55,11 +55,14 @@ class Live:
         self._acknowledged: list[int] = []
         self._fault: int | None = None
         self._served = False
+        self._lag: int | None = None
 
     def take(self, entry: Mapping[str, Any]) -> None:
         """Note an entry of the run's journal."""
         if entry["kind"] == "mark" and entry["name"] == "fault":
             self._fault = int(entry["t"])
+        elif entry["kind"] == "lag":
+            self._lag = entry["bytes"]
         elif entry["kind"] == "end" and entry["step"] in {"await-erp-write", "start-twin-erp"}:
             self._served = True
 
@@ -73,6 +76,8 @@ class Live:
         if self._fault is not None and not self._served:
             target = f", target {self._target:g} s" if self._target else ""
             parts.append(f"{(now - self._fault) / 1e9:.1f} s since the fault{target}")
+        if self._lag is not None and self._fault is None:
+            parts.append(f"lag {self._lag / 1024:.0f} KiB")
         if self._acknowledged:
             parts.append(f"ledger {len(self._acknowledged) / _RATE_SECONDS:.0f} writes/s")
         return " · ".join(parts)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import configparser
 import io
 import re
+import shutil
 import time
 from pathlib import Path
 
@@ -142,6 +143,55 @@ class TwinDatabase:
         self._write_server_configuration()
         return time.monotonic() - started
 
+    def clone(self, source: str, *, timeout_seconds: float) -> float:
+        """Copy a running server into the data directory (pg_basebackup); returns the seconds.
+
+        `source` is a libpq string of a role that may replicate. What an earlier attempt left is
+        copied anew. The copy is a standby of nobody: `start(standby=True)`, then `promote`.
+        """
+        end(one for one in self.twin.processes() if one.command in {"pg_basebackup", "postgres"})
+        data, started = self.twin.data_directory, time.monotonic()
+        shutil.rmtree(data, ignore_errors=True)
+        data.mkdir(mode=0o700)
+        own(data, self._user)
+        # Not in the twin's namespace, which reaches nobody; the slot is a temporary one.
+        run(
+            [
+                self.bin_directory / "pg_basebackup",
+                f"--pgdata={data}",
+                f"--dbname={source}",
+                "--wal-method=stream",
+                "--checkpoint=fast",
+                "--manifest-checksums=SHA256",
+            ],
+            timeout_seconds=timeout_seconds,
+            as_user=self._user,
+            environment={MARKER: str(self.twin.directory)},
+        )
+        run(
+            [self.bin_directory / "pg_verifybackup", data],
+            timeout_seconds=timeout_seconds,
+            as_user=self._user,
+        )
+        self._strip(data)
+        write_atomically(data / "standby.signal", "", mode=0o600, owner=self._user)
+        self._write_server_configuration()
+        return time.monotonic() - started
+
+    def promote(self, *, timeout_seconds: float) -> float:
+        """Promote the clone; returns the seconds until it accepts writes. Promoted is fine."""
+        started = time.monotonic()
+        with self.connect_local() as connection:
+            if value(connection, "SELECT pg_is_in_recovery()") and not value(
+                connection, f"SELECT pg_promote(true, {int(timeout_seconds)})"
+            ):
+                raise InfrastructureError(
+                    f"the clone of twin {self.twin.run_id} was not promoted in "
+                    f"{timeout_seconds:g} s",
+                    f"read {self.twin.log_directory / 'postgresql.log'}",
+                )
+        return time.monotonic() - started
+
     def configure(self) -> None:
         """Write the twin's pgBackRest file: the site's with one repository and its own folders."""
         parser = self._site_configuration()
@@ -196,10 +246,13 @@ class TwinDatabase:
         write_atomically(auto, "\n".join(kept) + "\n", mode=0o600, owner=self._user)
         self.start(paused=True, timeout_seconds=timeout_seconds)
 
-    def start(self, *, paused: bool = False, timeout_seconds: float = 600.0) -> float:
+    def start(
+        self, *, paused: bool = False, standby: bool = False, timeout_seconds: float = 600.0
+    ) -> float:
         """Start the server in the namespace; returns the seconds until it accepts writes.
 
-        With `paused`: until its recovery has stopped at the target, where it can be read.
+        With `paused`: until its recovery has stopped at the target, where it can be read. With
+        `standby`: until it can be read.
         """
         for gateway in self.gateways():
             self.twin.open_gateway(*gateway)
@@ -215,6 +268,8 @@ class TwinDatabase:
             as_user=self._user,
         )
         is_ready = self._is_paused if paused else self._is_open
+        if standby:
+            is_ready = self._is_readable
         while not is_ready():
             if not process.is_alive() or time.monotonic() - started > timeout_seconds:
                 log = self.twin.log_directory / "postgresql.log"
@@ -264,6 +319,9 @@ class TwinDatabase:
 
     def _is_open(self) -> bool:
         return self._answers("SELECT NOT pg_is_in_recovery()")
+
+    def _is_readable(self) -> bool:
+        return self._answers("SELECT true")
 
     def _is_paused(self) -> bool:
         # Refused before the recovery is consistent, and an error after it.

@@ -128,8 +128,10 @@ def _watch(run: Run, context: Context, over: threading.Event) -> None:
     lag = _lag_of(context) if "lag_bytes" in budget else lambda: None
     while not over.wait(_POLL_SECONDS) and not _is_broken_on_purpose(run, context):
         try:
-            now = time.monotonic_ns()
-            why = judge.passed(now, clients.error_rate(now), lag())
+            now, bytes_ = time.monotonic_ns(), lag()
+            if "lag_bytes" in budget:
+                context.journal.write("lag", bytes=bytes_)
+            why = judge.passed(now, clients.error_rate(now), bytes_)
         except Exception as error:  # noqa: BLE001  (what cannot be watched is not within it)
             why = f"it cannot be watched: {type(error).__name__}: {error}"
         if why:

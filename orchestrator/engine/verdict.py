@@ -35,6 +35,7 @@ _PHASES = {
     "restored": "fetch",
     "twin_open": "recover",
     "updated": "update",
+    "clone_promoted": "promote",
     "twin_served": "application",
     "secrets_lost": "lose",
     "snapshot_fetched": "fetch",
@@ -220,7 +221,7 @@ def _measure(
     checks = _primary_checks(steps, watch, doubts) + rpo.pop("checks")
     if clients and fault is not None and plan.get("impact") == "none":
         checks.append(_unharmed(clients, fault))
-    checks += _exposure_checks(steps, written, clients)
+    checks += _exposure_checks(steps, written, clients) + _lag_checks(plan, steps)
     rto = _round((served - fault) / 1e9) if served is not None and fault is not None else None
     return {"rto_seconds": rto, **rpo, "phases": phases, "outages": outages, "checks": checks}
 
@@ -371,6 +372,20 @@ def _exposure_checks(
         f"{seen.transactions} ledger transactions and {seen.erp_writes} ERP writes"
     )
     return [*checks, _check("watch", "exposure_ended", seen.transactions > 0 or None, detail)]
+
+
+def _lag_checks(plan: Mapping[str, Any], steps: _Steps) -> list[dict[str, Any]]:
+    """How far production's standby was behind at most, for a drill that must not disturb it."""
+    budget = plan.get("abort", {}).get("lag_bytes")
+    if budget is None or plan["impact"] != "isolated":
+        return []
+    looks = [entry["bytes"] for entry in steps.entries if entry["kind"] == "lag"]
+    seen = [int(one) for one in looks if one is not None]
+    detail = (
+        f"at most {max(seen, default=0)} bytes in {len(seen)} of {len(looks)} looks; the budget is "
+        f"{budget:g} bytes for {plan['abort']['over_seconds']:g} s"
+    )
+    return [_check("watch", "standby_lag", bool(seen) or None, detail)]
 
 
 def _check(step: str, name: str, ok: bool | None, detail: str) -> dict[str, Any]:

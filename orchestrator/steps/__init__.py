@@ -3,6 +3,7 @@
 from orchestrator.steps import (
     backup,
     certificates,
+    clone,
     corruption,
     environment,
     failover,
@@ -23,6 +24,7 @@ __all__ = [
     "Verb",
     "backup",
     "certificates",
+    "clone",
     "corruption",
     "environment",
     "failover",

@@ -34,6 +34,9 @@ def twin_of(context: Context) -> Twin:
 
 def twin_database(context: Context) -> TwinDatabase:
     """The database of the run's twin, of the repository that is restored from."""
+    if clone := context.noted("clone"):
+        site = context.environment.sites[clone["site"]]
+        return TwinDatabase(context.environment, twin_of(context), site, 0, local=True)
     rescued = context.noted("rescued")  # from the locked versions, into the twin's own directory
     chosen = context.noted("target") or context.noted("search") or rescued or {}
     number = int(chosen["repository"])

@@ -43,6 +43,7 @@ SHORT = {
     "restore": ["-p", "observe_seconds=1"],
     "backup": ["-p", "type=incr"],
     "upgrade-rehearsal": [],
+    "failover-isolated": ["-p", "baseline_seconds=1"],
     "corruption": ["-p", "observe_seconds=1"],
     "ransomware": ["-p", "observe_seconds=1", "-p", "wal=switch", "-p", "lock_seconds=60"],
 }
@@ -98,6 +99,8 @@ MOMENTS = [
     ("restore", "begin:remove-twin:after"),
     ("restore", "mark:ended:before"),
     ("backup", "in:take-backup:1.0"),
+    ("failover-isolated", "in:clone-standby:1.0"),
+    ("failover-isolated", "end:promote-clone:before"),
     ("upgrade-rehearsal", "in:update-twin-erp:4.0"),
     ("corruption", "end:damage-marker:before"),
     # In the middle of a twin's restore, or of its recovery, as the case may be.
@@ -113,6 +116,7 @@ LONG = {
     ("failover", "promise:a:before"),
     ("failover-frozen", "end:power-off-primary:before"),
     ("failover-full", "mark:fault_done:before"),
+    ("failover-isolated", "in:clone-standby:1.0"),
     ("secrets-loss", "mark:secrets_lost:before"),
     ("partition", "in:degrade-primary:2.0"),
     ("partition", "end:check-cut-off-standby:before"),
@@ -205,6 +209,7 @@ def resumed(environment: Environment, state: Path, run: str) -> dict[str, Any]:
         "secrets-loss",
         "certificate-",
         "upgrade-",
+        "failover-isolated",
     )
     if not result["run_id"].startswith(unwatched):
         checks = {check["name"]: check["ok"] for check in derived["checks"]}
