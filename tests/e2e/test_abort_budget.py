@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from orchestrator.drivers.host import Machine
 from orchestrator.drivers.lease import LeaseFile
-from orchestrator.drivers.processes import send
+from orchestrator.drivers.processes import ProcessEntry, send
 from orchestrator.model.environment import Environment
 from tests.commands import CHECKOUT, anlan, only_run, run_of, state_for
 
@@ -53,26 +55,8 @@ def test_a_drill_ends_itself_when_the_clients_suffer_before_its_fault(
     drill.write_text(DRILL)
     door = environment.front_door
     machine = Machine(door.machine, LeaseFile(environment.lease_file))
-    command = [sys.executable, "-m", "orchestrator", "drill", "run", str(drill), environment.name]
-    with subprocess.Popen(
-        [*command, "--json"],
-        env={**os.environ, "ANLAN_STATE_DIR": str(state)},
-        cwd=CHECKOUT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            await_step(state, "take-backup", process)
-            for one in machine.program_processes(door.program):
-                send(one.pid, signal.SIGSTOP)
-            asked = state / "runs" / only_run(state) / "abort"
-            while not asked.exists() and process.poll() is None:
-                time.sleep(0.05)
-        finally:
-            for one in machine.program_processes(door.program):
-                send(one.pid, signal.SIGCONT)
-        out, said = process.communicate(timeout=180)
+    stopped = partial(machine.program_processes, door.program)
+    out, said = run_with_frozen(state, environment, drill, "take-backup", stopped)
     result = json.loads(out)
     assert result["verdict"] == "inconclusive", said
     assert result["derived"]["reasons"][0] == (
@@ -89,7 +73,40 @@ def test_a_drill_ends_itself_when_the_clients_suffer_before_its_fault(
     assert verified.returncode == 0, verified.stdout
 
 
-def await_step(state: Path, step: str, process: subprocess.Popen[str]) -> None:
+def run_with_frozen(
+    state: Path,
+    environment: Environment,
+    drill: Path,
+    step: str,
+    processes: Callable[[], Sequence[ProcessEntry]],
+) -> tuple[str, str]:
+    """Run a drill whose budget must end it: processes are stopped from a step on until it does.
+
+    Returns what it said on standard output and error.
+    """
+    command = [sys.executable, "-m", "orchestrator", "drill", "run", str(drill), environment.name]
+    with subprocess.Popen(
+        [*command, "--json"],
+        env={**os.environ, "ANLAN_STATE_DIR": str(state)},
+        cwd=CHECKOUT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            _await_step(state, step, process)
+            for one in processes():
+                send(one.pid, signal.SIGSTOP)
+            asked = state / "runs" / only_run(state) / "abort"
+            while not asked.exists() and process.poll() is None:
+                time.sleep(0.05)
+        finally:
+            for one in processes():
+                send(one.pid, signal.SIGCONT)
+        return process.communicate(timeout=180)
+
+
+def _await_step(state: Path, step: str, process: subprocess.Popen[str]) -> None:
     """Wait until a step of the one run has begun."""
     while not any(one["kind"] == "begin" and one["step"] == step for one in run_of(state)):
         assert process.poll() is None, process.communicate()

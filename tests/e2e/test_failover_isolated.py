@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
+from functools import partial
 from pathlib import Path
 
 import yaml
@@ -15,11 +11,10 @@ import yaml
 from orchestrator.drivers.host import Machine
 from orchestrator.drivers.lease import LeaseFile
 from orchestrator.drivers.postgresql import PostgreSQL
-from orchestrator.drivers.processes import send
 from orchestrator.drivers.twin import twins_directory
 from orchestrator.model.environment import Environment
-from tests.commands import CHECKOUT, only_run, run_drill, run_of, state_for
-from tests.e2e.test_abort_budget import await_step
+from tests.commands import CHECKOUT, run_drill, run_of, state_for
+from tests.e2e.test_abort_budget import run_with_frozen
 
 
 def test_a_promoted_copy_has_every_acknowledged_write_and_production_noticed_nothing(
@@ -55,26 +50,8 @@ def test_it_ends_when_production_s_standby_lags_more_than_the_budget(
     mine.write_text(json.dumps(drill))
     line = environment.line
     machine = Machine(line.machine, LeaseFile(environment.lease_file))
-    command = [sys.executable, "-m", "orchestrator", "drill", "run", str(mine), environment.name]
-    with subprocess.Popen(
-        [*command, "--json"],
-        env={**os.environ, "ANLAN_STATE_DIR": str(state)},
-        cwd=CHECKOUT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            await_step(state, "observe-baseline", process)
-            for one in machine.program_processes(line.program):
-                send(one.pid, signal.SIGSTOP)
-            asked = state / "runs" / only_run(state) / "abort"
-            while not asked.exists() and process.poll() is None:
-                time.sleep(0.05)
-        finally:
-            for one in machine.program_processes(line.program):
-                send(one.pid, signal.SIGCONT)
-        out, said = process.communicate(timeout=180)
+    stopped = partial(machine.program_processes, line.program)
+    out, said = run_with_frozen(state, environment, mine, "observe-baseline", stopped)
     result = json.loads(out)
     assert result["verdict"] == "inconclusive", said
     reasons = [one for one in result["derived"]["reasons"] if "abort budget" in one]
