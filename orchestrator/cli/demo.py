@@ -28,7 +28,8 @@ def demo(environment: str, as_json: bool) -> int:
     Every figure of the table at the end was measured in this run. The environment stays up:
     remove it by `anlan down` or `make clean`.
     """
-    from orchestrator.cli.drill import make_plan, run_drill  # noqa: PLC0415
+    from orchestrator.cli.drill_plan import make_plan  # noqa: PLC0415
+    from orchestrator.cli.drill_work import run_drill  # noqa: PLC0415
     from orchestrator.cli.provision import progress  # noqa: PLC0415
     from orchestrator.engine import runs  # noqa: PLC0415
     from stacks import automation  # noqa: PLC0415

@@ -163,7 +163,7 @@ def _keep(run: Run, envelope: bytes, *, as_json: bool) -> None:
 
 
 def _confirm(word: Word, plan: Mapping[str, Any], *, yes: bool) -> None:
-    from orchestrator.cli.drill import show_plan, usual_seconds  # noqa: PLC0415
+    from orchestrator.cli.drill_plan import show_plan, usual_seconds  # noqa: PLC0415
     from orchestrator.model.canonical import digest  # noqa: PLC0415
 
     if yes:

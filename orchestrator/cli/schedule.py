@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.cli import common
-from orchestrator.cli.drill import find_drill, make_plan
+from orchestrator.cli.drill_plan import find_drill, make_plan
 from orchestrator.model.errors import AnlanError, InputError
 from orchestrator.model.fact import timestamp
 from orchestrator.model.folders import data_folder

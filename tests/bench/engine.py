@@ -8,7 +8,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from orchestrator.cli.drill import make_plan, run_drill
+from orchestrator.cli.drill_plan import make_plan
+from orchestrator.cli.drill_work import run_drill
 from orchestrator.engine.runs import load
 from orchestrator.steps.context import Context
 from orchestrator.steps.registry import VERBS, verb

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cli import drill
+from orchestrator.cli import drill_work
 from orchestrator.engine import runs
 from orchestrator.model.errors import InfrastructureError, InputError, Refused
 
@@ -106,6 +106,6 @@ def test_a_run_that_a_server_stops_says_how_it_is_finished(
 
     monkeypatch.setattr("orchestrator.engine.execute.execute", stopped)
     with pytest.raises(InfrastructureError) as raised:
-        drill.work(run, as_json=False, quiet=True)
+        drill_work.work(run, as_json=False, quiet=True)
     assert raised.value.todo.startswith(said)
     assert raised.value.todo.count(f"`anlan drill resume {run_id}`") == 1
