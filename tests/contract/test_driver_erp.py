@@ -29,6 +29,9 @@ BREAK = {
     "receivables_equal_invoices": "UPDATE account_invoice SET total_amount_cache ="
     " total_amount_cache + 1 WHERE id = (SELECT min(id) FROM account_invoice"
     " WHERE state = 'posted')",
+    "invoice_lines_sum_to_totals": "UPDATE account_invoice_line SET quantity = quantity + 1"
+    " WHERE id = (SELECT min(l.id) FROM account_invoice_line l JOIN account_invoice i"
+    " ON i.id = l.invoice WHERE i.state = 'posted' AND l.type = 'line')",
     "reconciliations_balance": "WITH made AS (INSERT INTO account_move_reconciliation"
     " (id, company, date, number) SELECT 1000000, min(id), current_date, 'x' FROM company_company"
     " RETURNING id) UPDATE account_move_line SET reconciliation = 1000000 WHERE id ="
