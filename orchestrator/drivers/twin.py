@@ -6,6 +6,9 @@ that recovery fetches; it is a pair of socat processes joined by a unix socket i
 Every process of the twin carries ANLAN_TWIN=<directory>. The isolation is that of the network: the
 file system is the host's. A twin has a time to live, after which its holder removes it; `reap`
 removes those whose holder died.
+
+The data directory of a *kept* twin is not in it, but in ROOT/kept, and stays when the twin goes:
+the next one restores onto it what has changed. One twin at a time has it.
 """
 
 from __future__ import annotations
@@ -25,7 +28,14 @@ from pathlib import Path
 
 from orchestrator.drivers.files import own, write_atomically
 from orchestrator.drivers.process import Finished, run, spawn
-from orchestrator.drivers.processes import ProcessEntry, belongs, process_entry, processes_of, send
+from orchestrator.drivers.processes import (
+    ProcessEntry,
+    belongs,
+    end,
+    process_entry,
+    processes_of,
+    send,
+)
 from orchestrator.model.environment import Environment
 from orchestrator.model.errors import InfrastructureError
 
@@ -52,7 +62,10 @@ class Residue:
 class Twin:
     """The twin of one run. `create` is idempotent; verbs raise InfrastructureError."""
 
-    def __init__(self, environment: Environment, run_id: str, service_user: str) -> None:
+    def __init__(
+        self, environment: Environment, run_id: str, service_user: str, *, kept: bool = False
+    ) -> None:
+        """`kept`: its database is in the data directory that outlives the environment's twins."""
         self.environment = environment
         self.run_id = run_id
         self.service_user = service_user
@@ -61,7 +74,8 @@ class Twin:
         self.directory = twins_directory(environment) / name
         self.run_directory = self.directory / "run"
         self.log_directory = self.directory / "log"
-        self.data_directory = self.directory / "data"
+        self._kept = environment.root / "kept" if kept else None
+        self.data_directory = (self._kept or self.directory) / "data"
 
     def create(self, *, ttl_seconds: float) -> None:
         """Make the directory and the namespace; a twin that is there keeps its time to live."""
@@ -80,6 +94,8 @@ class Twin:
             raise InfrastructureError(
                 f"cannot make the twin {self.directory}: {error}", "make its parent writable"
             ) from error
+        if self._kept is not None:
+            self._claim(self._kept)
         if self._holder() is None:
             self._start_holder()
 
@@ -160,16 +176,37 @@ class Twin:
         return namespace_of(holder.pid)
 
     def processes(self) -> tuple[ProcessEntry, ...]:
-        """The live processes of the twin."""
-        return processes_of(self.directory, MARKER)
+        """The live processes of the twin; a server works in its data directory, kept or not."""
+        found = processes_of(self.directory, MARKER)
+        if self._kept is not None:
+            found += processes_of(self._kept, MARKER)
+        return tuple(dict.fromkeys(found))
 
     def remove(self) -> None:
-        """End every process of the twin and delete its directory; once is enough, twice is fine."""
+        """End every process of the twin and delete its directory; once is enough, twice is fine.
+
+        A kept data directory stays.
+        """
         remove_directory(self.directory)
+        end(self.processes())
 
     def residue(self) -> Residue:
         """What is left of the twin."""
         return Residue(self.processes(), self.directory.exists())
+
+    def _claim(self, kept: Path) -> None:
+        """Take the kept data directory over: the twin that had it last is removed before."""
+        try:
+            kept.mkdir(exist_ok=True, mode=0o755)
+            note = kept / "twin"
+            last = note.read_text().strip() if note.exists() else ""
+            if last and last != self.directory.name:
+                remove_directory(self.directory.parent / last)
+            write_atomically(note, f"{self.directory.name}\n")
+        except OSError as error:
+            raise InfrastructureError(
+                f"cannot use the kept directory {kept}: {error}", "delete it: it is made anew"
+            ) from error
 
     def _once(
         self,

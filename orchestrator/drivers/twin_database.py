@@ -12,6 +12,7 @@ import io
 import re
 import shutil
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
@@ -44,6 +45,21 @@ local all postgres peer map=twin
 local all all scram-sha-256
 host all all 127.0.0.1/32 scram-sha-256
 """
+
+
+@dataclass(frozen=True)
+class Restored:
+    """How a restore went: its seconds; files and bytes that were fetched, and that were there.
+
+    What was there matched the backup's checksum of it, which pgBackRest's `--delta` read and
+    computed. The bytes are those of the files in the data directory.
+    """
+
+    seconds: float
+    fetched_files: int
+    fetched_bytes: int
+    present_files: int
+    present_bytes: int
 
 
 class TwinDatabase:
@@ -102,20 +118,26 @@ class TwinDatabase:
         backup_label: str | None = None,
         pause: bool = False,
         timeout_seconds: float = 3600.0,
-    ) -> float:
-        """Restore the data directory and make it a twin's; returns the seconds it took.
+    ) -> Restored:
+        """Restore the data directory and make it a twin's; returns what that took.
 
         `type_` and `target` are pgBackRest's (default, immediate, time, lsn, name, xid). With
         `pause` the recovery will stop at the target, read-only, and may go on from there; it takes
         its WAL from the twin's own folder, as far as `twin_wal` has fetched that.
         """
-        if (self.twin.data_directory / "postmaster.pid").exists():
+        data = self.twin.data_directory
+        lock = data / "postmaster.pid"
+        # One that a killed twin left may name a process of production by now: do not signal it.
+        if any(entry.command == "postgres" for entry in self.twin.processes()):
             self.stop()
         # A killed orchestrator's restore may still be at work on the same directory.
-        end(entry for entry in self.twin.processes() if entry.command == "pgbackrest")
+        end(e for e in self.twin.processes() if e.command in {"pgbackrest", "postgres"})
+        lock.unlink(missing_ok=True)
         started = time.monotonic()
         self.configure()
-        data = self.twin.data_directory
+        # pgBackRest does not take what has neither of these for a database, and stops.
+        if not any((data / name).exists() for name in ("PG_VERSION", "backup.manifest")):
+            shutil.rmtree(data, ignore_errors=True)
         if not data.exists():
             data.mkdir(mode=0o700)
             own(data, self._user)
@@ -129,19 +151,23 @@ class TwinDatabase:
                 stanza = f"--stanza={self.site.backup.stanza}"
                 fetch = f'pgbackrest --config={self._pgbackrest_file} {stanza} archive-get %f "%p"'
                 action.append(f"--recovery-option=restore_command={copy} || {fetch}")
-        self.archive().restore(
+        finished = self.archive().restore(
             data,
             repository=self.repository,
             type_=type_,
             target=target,
             backup_label=backup_label,
-            options=["--archive-mode=off", "--delta", *action],
+            options=["--archive-mode=off", "--delta", "--log-level-console=detail", *action],
             environment={MARKER: str(self.twin.directory)},
             timeout_seconds=timeout_seconds,
         )
+        fetched, present = read_restore_log(finished.output)
+        restored = Restored(
+            time.monotonic() - started, len(fetched), _bytes(fetched), len(present), _bytes(present)
+        )
         self._strip(data)
         self._write_server_configuration()
-        return time.monotonic() - started
+        return restored
 
     def clone(self, source: str, *, timeout_seconds: float) -> float:
         """Copy a running server into the data directory (pg_basebackup); returns the seconds.
@@ -393,3 +419,19 @@ class TwinDatabase:
         }
         for name, text in texts.items():
             write_atomically(etc / name, text, mode=0o600, owner=self._user)
+
+
+def read_restore_log(text: str) -> tuple[list[Path], list[Path]]:
+    """Of `restore --log-level-console=detail`: the files fetched, and those that were there."""
+    fetched: list[Path] = []
+    present: list[Path] = []
+    for name, there in re.findall(
+        r"DETAIL: restore (?:zeroed )?file (.+?)( - exists and [a-z ]+)? \((?:bundle |\d)", text
+    ):
+        # The control file is renamed when all else is in place.
+        (present if there else fetched).append(Path(name.removesuffix(".pgbackrest.tmp")))
+    return fetched, present
+
+
+def _bytes(files: list[Path]) -> int:
+    return sum(file.stat().st_size for file in files)

@@ -167,7 +167,7 @@ def make_victim(context: Context) -> None:
     """A twin that stands for the primary is restored from the copy: it is a whole repository."""
     victim = _victim(context)
     victim.twin.create(ttl_seconds=float(context.options["ttl_seconds"]))
-    seconds = victim.restore(timeout_seconds=context.seconds_left)
+    seconds = victim.restore(timeout_seconds=context.seconds_left).seconds
     seconds += victim.start(timeout_seconds=context.seconds_left)
     context.check("copy_is_a_repository", True, f"control: restored and open in {seconds:.2f} s")
 

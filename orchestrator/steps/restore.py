@@ -12,7 +12,7 @@ from orchestrator.drivers.pgbackrest import Backup
 from orchestrator.drivers.postgresql_connection import value
 from orchestrator.drivers.postgresql_integrity import amcheck, checksums
 from orchestrator.drivers.twin import Twin
-from orchestrator.drivers.twin_database import TwinDatabase
+from orchestrator.drivers.twin_database import Restored, TwinDatabase
 from orchestrator.drivers.twin_egress import egress
 from orchestrator.drivers.twin_erp import TwinErp
 from orchestrator.model.errors import InputError
@@ -29,7 +29,8 @@ from orchestrator.steps.registry import verb
 
 def twin_of(context: Context) -> Twin:
     """The run's twin."""
-    return Twin(context.environment, context.run_id, context.home.machine.service_user)
+    kept = context.noted("kept") is not None
+    return Twin(context.environment, context.run_id, context.home.machine.service_user, kept=kept)
 
 
 def twin_database(context: Context) -> TwinDatabase:
@@ -165,6 +166,8 @@ def segment_now(context: Context) -> str:
 def create_twin(context: Context) -> None:
     """Make the twin: a directory and a network namespace without any route to production."""
     context.mark("fault")
+    if context.options.get("twin") == "kept":
+        context.note("kept", {"twin": "kept"})
     twin_of(context).create(ttl_seconds=float(context.options["ttl_seconds"]))
     context.mark("twin_made")
 
@@ -176,16 +179,27 @@ def restore_twin(context: Context) -> None:
         return
     target = context.noted("target") or {}
     database = twin_database(context)
-    fetched = database.restore(
+    restored = database.restore(
         type_=str(target["type"]),
         target=str(target["value"]) or None,
         backup_label=str(target["backup"]),
         timeout_seconds=context.seconds_left,
     )
     context.mark("restored")
+    context.note("restored", asdict(restored))
+    files = restored.fetched_files + restored.present_files
+    context.check("backup_restored", files > 0, _told(restored))
     opened = database.start(timeout_seconds=context.seconds_left)
     context.mark("twin_open")
-    context.check("twin_opened", True, f"files {fetched:.2f} s, recovery {opened:.2f} s")
+    context.check("twin_opened", True, f"files {restored.seconds:.2f} s, recovery {opened:.2f} s")
+
+
+def _told(restored: Restored) -> str:
+    return (
+        f"{restored.fetched_files} files ({restored.fetched_bytes} bytes) fetched, "
+        f"{restored.present_files} ({restored.present_bytes} bytes) were there with the "
+        "backup's checksums"
+    )
 
 
 @verb()
