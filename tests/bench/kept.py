@@ -31,6 +31,8 @@ def filled(place: Place, size_bytes: int) -> Iterator[None]:
         "CREATE TABLE IF NOT EXISTS anlan.bench_kept_{n} AS SELECT g AS n, "
         f"md5(random()::text) AS v FROM generate_series(1, {rows}) g",
     )
+    # Else autovacuum would change the other tables between the backups.
+    _everywhere(place, "VACUUM (FREEZE, ANALYZE) anlan.bench_kept_{n}")
     try:
         _backup(place, "full")
         yield
