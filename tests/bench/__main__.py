@@ -18,11 +18,12 @@ from rich.console import Console
 from rich.table import Table
 
 from orchestrator.model.errors import AnlanError
-from tests.bench import engine, failover, ledger, readiness, restore, switchover
+from tests.bench import engine, failover, kept, ledger, readiness, restore, switchover
 from tests.bench.figures import Comparison, Goal, Parts, alternate, medians
 from tests.bench.place import Place, find_place, throwaway_state
 
 _LEAST_RUNS = 3
+_CHOICES = ("restore", "kept", "failover", "switchover", "readiness", "ledger", "engine")
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Section:
 @click.option(
     "--only",
     multiple=True,
-    type=click.Choice(["restore", "failover", "switchover", "readiness", "ledger", "engine"]),
+    type=click.Choice(list(_CHOICES)),
     help="Measure this alone; may be repeated.",
 )
 @click.option(
@@ -205,6 +206,27 @@ def _restore(place: Place, runs: int) -> Section:
     return Section("restore", lines, medians(ours), medians(bare))
 
 
+def _kept(place: Place, runs: int) -> Section:
+    size_bytes = int(os.environ.get("ANLAN_BENCH_KEPT_MB", "2000")) * 1_000_000
+    _say(f"kept: {size_bytes / 1e6:g} MB are filled in and backed up first")
+    with kept.filled(place, size_bytes):
+        kept.restore(place, kept=True)
+        ours, bare = [], []
+        for number in range(runs):
+            kept.change(place, number)
+            bare.append(kept.restore(place, kept=False))
+            ours.append(kept.restore(place, kept=True))
+            _say(f"  {number + 1}/{runs}: {ours[-1]['open']:.3f} s, new {bare[-1]['open']:.3f} s")
+    line = Comparison(
+        "kept twin: database",
+        "a hundredth changed, restored onto what is there until it takes writes; bare: a new twin",
+        _column(ours, "open"),
+        _column(bare, "open"),
+        Goal(0.2),
+    )
+    return Section("kept", [line], medians(ours), medians(bare))
+
+
 def _engine(place: Place, runs: int) -> Section:
     _say("engine")
     root = place.descriptor.resolve().parent
@@ -224,6 +246,7 @@ def _engine(place: Place, runs: int) -> Section:
 
 _SECTIONS: Mapping[str, Callable[[Place, int], Section]] = {
     "restore": _restore,
+    "kept": _kept,
     "failover": _failover,
     "switchover": _switchover,
     "readiness": _readiness,
