@@ -117,6 +117,7 @@ LONG = {
     ("failover-frozen", "end:power-off-primary:before"),
     ("failover-full", "mark:fault_done:before"),
     ("failover-isolated", "in:clone-standby:1.0"),
+    ("upgrade-rehearsal", "in:update-twin-erp:4.0"),
     ("secrets-loss", "mark:secrets_lost:before"),
     ("partition", "in:degrade-primary:2.0"),
     ("partition", "end:check-cut-off-standby:before"),
