@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,9 @@ _CHUNK_BYTES = 1 << 20
 _PARALLEL = 4
 _T = TypeVar("_T")
 _R = TypeVar("_R")
+
+# Of a backup, in the name of a file that is its own.
+_LABEL = re.compile(r"/(\d{8}-\d{6}F(?:_\d{8}-\d{6}[DI])?)/")
 
 
 def repositories(context: Context) -> dict[int, Site]:
@@ -210,6 +214,39 @@ def check_object_lock(context: Context) -> None:
             attempt.refused,
             f"delete of {victim.key}: {attempt.code or 'it was deleted'}",
         )
+
+
+@verb()
+def check_retention(context: Context) -> None:
+    """No more full backups than configured are kept; what expired is hidden, and still locked."""
+    keep = context.environment.retention.backup_full
+    for number, site in repositories(context).items():
+        there = backups_in(context, number)
+        full = [one for one in there if one.type == "full"]
+        context.check(
+            f"repository_{number}_retention",
+            1 <= len(full) <= keep,
+            f"{len(full)} full backups in the catalogue, {keep} are kept",
+        )
+        store, bucket = store_of(context, site), site.object_store.buckets["backup"]
+        labels = {one.label for one in there}
+        expired = [
+            one
+            for one in store.versions(bucket, source_of(context, number))
+            if (found := _LABEL.search(one.key)) and found[1] not in labels
+        ]
+        locks = side_by_side(partial(store.own_lock, bucket), expired)
+        now = datetime.now(UTC)
+        held = [one for one, lock in zip(expired, locks, strict=True) if lock and lock[1] > now]
+        if held:  # else nothing has expired that is still under its lock
+            victim = min(held, key=lambda one: one.size_bytes)
+            attempt = store.try_delete_locked(bucket, victim.key, victim.version)
+            context.check(
+                f"repository_{number}_expired_is_locked",
+                attempt.refused,
+                f"{len(held)} of {len(expired)} versions of backups that expired are locked; "
+                f"delete of {victim.key}: {attempt.code or 'it was deleted'}",
+            )
 
 
 @verb(repeatable=True)

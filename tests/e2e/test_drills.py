@@ -48,7 +48,15 @@ def backup(state: Path, environment: Environment) -> dict[str, Any]:
 def test_backup_is_verified_encrypted_and_locked(backup: dict[str, Any]) -> None:
     names = {check["name"] for check in backup["derived"]["checks"]}
     for number in (1, 2):
-        for what in ("sound", "encrypted", "cipher", "locked", "deletion_refused", "archives"):
+        for what in (
+            "sound",
+            "encrypted",
+            "cipher",
+            "locked",
+            "deletion_refused",
+            "archives",
+            "retention",
+        ):
             assert f"repository_{number}_{what}" in names
     assert "marker_in_database_files" in names
 
