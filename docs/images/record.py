@@ -117,7 +117,8 @@ def _text(row: Row, y: float, begin: float, until: float, last: bool) -> str:
         fill = COLOURS.get(colour, COLOURS["default"])
         weight = ' font-weight="bold"' if bold else ""
         x = PAD + column * CHAR
-        spans.append(f'<tspan x="{x:g}" fill="{fill}"{weight}>{escape(text)}</tspan>')
+        shown = escape(text.replace(f"{Path.cwd()}/", ""))
+        spans.append(f'<tspan x="{x:g}" fill="{fill}"{weight}>{shown}</tspan>')
         column += len(text)
     to, from_, till = ("hidden", 0.0, begin) if last else ("visible", begin, until)
     timing = f'begin="play.begin+{from_:.2f}s" end="play.begin+{till:.2f}s"'
