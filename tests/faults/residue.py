@@ -55,7 +55,8 @@ def assert_nothing_is_left(environment: Environment, before: Census) -> None:
     """Fails with the parts that are not as they were."""
     now = census(environment)
     changed = {part: _changes(before[part], now[part]) for part in before}
-    assert {part: change for part, change in changed.items() if change} == {}
+    left = {part: change for part, change in changed.items() if change}
+    assert not left, left
 
 
 def _changes(before: object, now: object) -> str:
@@ -90,7 +91,9 @@ def _files(root: Path) -> list[str]:
         if (len(parts) > 2 and parts[1] in {"data", "log"}) or parts == ("twins",):
             continue
         found.append(re.sub(r"\d{4,}", "N", "/".join(parts)))
-    return found
+    # The secret manager's plugin has one when it was needed since the start, and never a second.
+    sockets = [one for one in found if one.endswith("/pluginN")]
+    return [one for one in found if one not in sockets] + sockets[1:]
 
 
 def _database(environment: Environment, site: Site) -> dict[str, list[object]]:
