@@ -11,7 +11,7 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from orchestrator.drivers.lease import LeaseFile
 from orchestrator.drivers.supervisor import Supervisor
 from orchestrator.model.errors import InfrastructureError, InputError, Refused
 from stacks import locks, places
-from stacks.components.config import parse_config
+from stacks.components.config import MACHINES, parse_config
 from stacks.components.ground import clear
 
 PROJECT = "anlan-local"
@@ -66,12 +66,14 @@ def up(
     *,
     preview: bool = False,
     refresh: bool = False,
+    parts: Sequence[str] = (),
 ) -> Outcome:
     """Provision the environment `name`, or bring it to its configuration.
 
     `settings` are configuration keys with values (`addresses.a` names a part of a key); they are
     kept for the next time. `refresh` looks for drift first, which is also done when a machine is
-    down, as after a reboot; `preview` changes nothing. Raises InputError naming the key, Refused
+    down, as after a reboot; `preview` changes nothing. `parts` names those that are to be looked at
+    alone. Raises InputError naming the key, Refused
     while another pulumi works or (for `settings`, or with a machine down and no `refresh`) while a
     drill holds the environment, InfrastructureError.
     """
@@ -96,15 +98,16 @@ def up(
         stack.configure(settings)
         stack.forget_interrupted()
         verb = "preview" if preview else "up"
-        return stack.run(verb, report, refresh=refresh)
+        chosen = {"target": [f"**::{part}" for part in parts]} if parts else {}
+        return stack.run(verb, report, refresh=refresh, **chosen)
 
 
 def _machines_down(root: Path) -> list[str]:
-    """The machines of an environment whose supervisord does not answer."""
-    machines = [path.parents[1] for path in root.glob("*/etc/supervisord.conf")]
-    return sorted(
-        path.name for path in machines if not Supervisor(path / "run/supervisor.sock").answers()
-    )
+    """The machines of an environment whose supervisord does not answer, or that are gone."""
+    if not (root / "environment.json").exists():
+        return []
+    machines = [root / name for name in MACHINES]
+    return [one.name for one in machines if not Supervisor(one / "run/supervisor.sock").answers()]
 
 
 def down(name: str, report: Report, *, preview: bool = False, force: bool = False) -> Outcome:

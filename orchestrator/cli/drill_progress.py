@@ -15,8 +15,18 @@ from orchestrator.evidence.layout import RUN_STATEMENT
 if TYPE_CHECKING:
     from orchestrator.engine.runs import Run
 
-_TARGETS = {"rto_seconds": "RTO", "rpo_seconds": "RPO", "rpo_transactions": "RPO"}
-_UNITS = {"rto_seconds": " s", "rpo_seconds": " s", "rpo_transactions": " transactions"}
+_TARGETS = {
+    "rto_seconds": "RTO",
+    "rpo_seconds": "RPO",
+    "rpo_transactions": "RPO",
+    "rebuild_seconds": "rebuild",
+}
+_UNITS = {
+    "rto_seconds": " s",
+    "rpo_seconds": " s",
+    "rpo_transactions": " transactions",
+    "rebuild_seconds": " s",
+}
 
 
 class Progress:

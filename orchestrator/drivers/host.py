@@ -181,13 +181,17 @@ class Machine:
                 f"{len(left)} processes of {self.directory} run without their supervisord",
                 "kill the machine first, then start it",
             )
-        self.supervisor.path.unlink(missing_ok=True)
         output = self.directory / "log" / "supervisord.out"
-        configuration = str(self.directory / "etc" / "supervisord.conf")
+        configuration = self.directory / "etc" / "supervisord.conf"
+        if not configuration.exists():
+            raise InfrastructureError(
+                f"there is no machine in {self.directory}", "`anlan up ENV` makes a lost one anew"
+            )
+        self.supervisor.path.unlink(missing_ok=True)
         # The same command line as the role `machine` uses: nothing of our environment, which may
         # hold secrets, reaches the servers.
         process = spawn(
-            [sys.executable, "-m", "supervisor.supervisord", "-c", configuration],
+            [sys.executable, "-m", "supervisor.supervisord", "-c", str(configuration)],
             log_file=output,
             environment={MARKER: str(self.directory)},
             directory=self.directory,

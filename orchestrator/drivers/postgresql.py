@@ -378,7 +378,7 @@ class PostgreSQL:
             time.sleep(_POLL_SECONDS)
 
     def _stop_asking_the_archive(self) -> None:
-        """Empty a standby's restore_command, which `configure_standby` leaves empty.
+        """Empty a standby's restore_command, which only `restore_standby` sets.
 
         If recovery is waiting for an archive-get already, the server is restarted: pgBackRest 2.45
         waits minutes for the repository of a dead site, recovery waits for it, and a signal to it

@@ -13,7 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.drivers.files import own, sync_directory, write_atomically
+from orchestrator.drivers.host import MARKER
+from orchestrator.drivers.pgbackrest import PgBackRest
 from orchestrator.drivers.postgresql import PostgreSQL, Role
+from orchestrator.drivers.process import Finished
 from orchestrator.model.environment import Site
 from orchestrator.model.errors import InfrastructureError, Refused
 
@@ -64,7 +67,20 @@ def configure_standby(server: PostgreSQL, primary: Site) -> None:
     Raises Refused when the server runs, InfrastructureError when a file cannot be written.
     """
     _must_be_down(server)
-    data, user = server.settings.data_directory, server.site.machine.service_user
+    _write_settings(server, primary, server.settings.data_directory)
+    try:
+        _clear_mark(fenced(server))
+    except OSError as error:
+        raise InfrastructureError(
+            f"cannot remove {fenced(server)}: {error}", "look at its file system"
+        ) from error
+
+
+def _write_settings(
+    server: PostgreSQL, primary: Site, data: Path, restore_command: str = ""
+) -> None:
+    """Make what is in `data` a standby of `primary`. Raises InfrastructureError."""
+    user = server.site.machine.service_user
     lines = [
         "# Written by anlan when this server became a standby.",
         f"primary_conninfo = {_quoted(conninfo(server, primary, 'replicator'))}",
@@ -73,14 +89,13 @@ def configure_standby(server: PostgreSQL, primary: Site) -> None:
         # A promoted server must not wait for a dead peer: the list is set after the rejoin.
         "synchronous_standby_names = ''",
         # The slot keeps what it needs; asking a repository of a dead site delays a promotion.
-        "restore_command = ''",
+        f"restore_command = {_quoted(restore_command)}",
     ]
     try:
         write_atomically(
             data / "postgresql.auto.conf", "\n".join(lines) + "\n", mode=0o600, owner=user
         )
         write_atomically(data / "standby.signal", "", mode=0o600, owner=user)
-        _clear_mark(fenced(data))
     except OSError as error:
         raise InfrastructureError(
             f"cannot configure {data} as a standby: {error}", "look at its file system"
@@ -189,30 +204,77 @@ def basebackup(server: PostgreSQL, token: int, source: Site) -> Rejoin:
     return Rejoin("basebackup", time.monotonic() - started)
 
 
+def restore_standby(
+    server: PostgreSQL, token: int, primary: PostgreSQL, *, repository: int, timeout_seconds: float
+) -> Finished | None:
+    """Make the lost data directory of `server` from a backup, as a standby of `primary`.
+
+    For a site whose machine is empty: it gets the pgBackRest file of the primary's site, with its
+    own folders. Old WAL comes from the repository; what is newer the primary's slot keeps, which
+    is made first. Returns how pgBackRest ended, None when the directory is there already. Raises
+    Refused without the lease, InfrastructureError.
+    """
+    server.lease.check(token)
+    data, user = server.settings.data_directory, server.site.machine.service_user
+    server.machine.end_strays(_TOOLS | {"pgbackrest"})
+    if data.exists():
+        return None
+    primary.create_slot(server.settings.application_name)
+    mine, theirs = server.site.machine.directory, primary.site.machine.directory
+    text = primary.site.backup.config_file.read_text().replace(f"{theirs}/", f"{mine}/")
+    config, fresh = server.site.backup.config_file, data.with_name(f"{data.name}.new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    pgbackrest = mine / "data" / "pgbackrest"
+    folders = (pgbackrest, pgbackrest / "spool", pgbackrest / "lock", mine / "log" / "pgbackrest")
+    for folder in (*folders, fresh):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        own(folder, user)
+    write_atomically(config, text, mode=0o600, owner=user)
+    tool = PgBackRest(server.environment, server.site)
+    done = tool.restore(
+        fresh,
+        repository=repository,
+        token=token,
+        type_="standby",
+        options=["--log-level-console=detail"],
+        environment={MARKER: str(mine)},
+        timeout_seconds=timeout_seconds,
+    )
+    stanza = f"--stanza={server.site.backup.stanza} --repo={repository}"
+    fetch = f'pgbackrest --config={config} {stanza} archive-get %f "%p"'
+    _write_settings(server, primary.site, fresh, fetch)
+    fresh.rename(data)
+    sync_directory(data.parent)
+    _clear_mark(fenced(server))
+    return done
+
+
 def rewinding(data_directory: Path) -> Path:
     """The mark beside a data directory whose rewind has begun and has not ended."""
     return data_directory.with_name(f"{data_directory.name}.rewinding")
 
 
-def fenced(data_directory: Path) -> Path:
-    """The mark beside the data directory of a fenced primary: the other site was promoted.
+def fenced(server: PostgreSQL) -> Path:
+    """The mark beside the machine of a fenced primary: the other site was promoted.
 
-    It outlives run, journal and reboot: nobody (topology, role `postgresql`) starts the server as
-    a primary while it is there. It goes when the server becomes a standby.
+    It outlives run, journal, reboot and the machine itself: nobody (topology, role `postgresql`)
+    starts or makes the server as a primary while it is there. It goes when the server becomes a
+    standby.
     """
-    return data_directory.with_name(f"{data_directory.name}.fenced")
+    machine = server.site.machine.directory
+    return machine.with_name(f"{machine.name}.fenced")
 
 
 def mark_fenced(server: PostgreSQL) -> None:
     """Set the mark, on the disk when it returns. Raises InfrastructureError."""
-    mark = fenced(server.settings.data_directory)
+    mark = fenced(server)
     try:
         mark.touch()
         sync_directory(mark.parent)
     except OSError as error:
         raise InfrastructureError(
             f"cannot mark {mark} before the other site is promoted: {error}",
-            "look at the file system of the fenced site",
+            "look at its file system",
         ) from error
 
 

@@ -103,7 +103,7 @@ class Worker:
             self._looked = time.monotonic()
             with self._alone() as alone:
                 for environment, records in schedules.items() if alone else ():
-                    self._changes(environment, records[-1], now)
+                    self._occasions(environment, records[-1], now)
         for run in self._unfinished():
             self._unfinished_run(run, now)
 
@@ -121,7 +121,7 @@ class Worker:
 
     @contextmanager
     def _alone(self) -> Iterator[bool]:
-        """Whether no other worker looks for changes: two would plan a run each."""
+        """Whether no other worker looks for occasions: two would plan a run each."""
         folder = self._state / "runs"
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / ".changes").open("a") as lock:
@@ -223,9 +223,9 @@ class Worker:
                 yield runs.load(self._state, path.name)
 
     def _unfinished_run(self, run: Run, now: datetime) -> None:
-        """Take over a run that began and that nobody works on; bring on one for a change."""
+        """Take over a run that began and that nobody works on; bring on one for an occasion."""
         scheduled = run.plan.get("scheduled")
-        if run.state == "planned" and run.plan["trigger"] == "change" and scheduled:
+        if run.state == "planned" and run.plan["trigger"] in {"change", "backup"} and scheduled:
             start, latest = (parse_timestamp(scheduled[key]) for key in ("start", "latest"))
             self._scheduled(run, scheduled["entry"], start, latest, now)
         if run.state != "interrupted":
@@ -236,27 +236,66 @@ class Worker:
             self._say(f"{run.run_id}: nobody works on it, taken over")
             self._work(run)
 
-    def _changes(self, environment: str, record: Mapping[str, Any], now: datetime) -> None:
-        """One run more of an entry that wants it when the deployment is not that of its last."""
-        wanting = [e for e in record["schedule"]["entries"] if "after_change_hours" in e]
-        if not wanting:
+    def _occasions(self, environment: str, record: Mapping[str, Any], now: datetime) -> None:
+        """One run more of an entry that wants it: after a change, and after a new backup."""
+        entries = record["schedule"]["entries"]
+        if not any("after_change_hours" in e or "after_backup_minutes" in e for e in entries):
             return
         history = runs.history(self._state)
         mine = [run for run in history if run.plan["environment"]["name"] == environment]
-        for entry in wanting:
-            of_drill = [run for run in mine if run.plan["drill"]["name"] == entry["drill"]]
-            passed = [r for r in of_drill if r.result and r.result["verdict"] == "pass"]
-            if not passed:
-                continue
-            limit = {"start_within_minutes": 60 * entry["after_change_hours"], "jitter_minutes": 0}
-            extra = slot(record, {**entry, **limit}, now, "change")
+        for entry in entries:
             try:
-                planned = self._plan_of_change(environment, extra, passed[-1], of_drill)
+                if "after_change_hours" in entry:
+                    self._after_change(environment, record, entry, mine, now)
+                if "after_backup_minutes" in entry:
+                    self._after_backup(environment, record, entry, mine, now)
             except AnlanError as error:
-                self._not_yet(extra.entry, error.what)
-                continue
-            if planned:
-                self._say(f"{extra.run_id}: due until {timestamp(extra.latest)} after a change")
+                self._not_yet(entry["id"], error.what)
+
+    def _after_change(
+        self,
+        environment: str,
+        record: Mapping[str, Any],
+        entry: Mapping[str, Any],
+        mine: list[Run],
+        now: datetime,
+    ) -> None:
+        """When the deployment is not that of the drill's last pass."""
+        of_drill = [run for run in mine if run.plan["drill"]["name"] == entry["drill"]]
+        passed = [run for run in of_drill if _has_passed(run)]
+        if not passed:
+            return
+        limit = {"start_within_minutes": 60 * entry["after_change_hours"], "jitter_minutes": 0}
+        extra = slot(record, {**entry, **limit}, now, "change")
+        if self._plan_of_change(environment, extra, passed[-1], of_drill):
+            self._say(f"{extra.run_id}: due until {timestamp(extra.latest)} after a change")
+
+    def _after_backup(
+        self,
+        environment: str,
+        record: Mapping[str, Any],
+        entry: Mapping[str, Any],
+        mine: list[Run],
+        now: datetime,
+    ) -> None:
+        """When the newest backup is younger than the schedule, and this is not planned for it.
+
+        The run's id follows from the backup, so there is one for each.
+        """
+        backups = [run for run in mine if run.plan["drill"]["name"] == "backup"]
+        ended = [
+            (parse_timestamp((run.result or {})["ended_at"]), run.run_id)
+            for run in backups
+            if _has_passed(run)
+        ]
+        if not ended or max(ended)[0] < parse_timestamp(record["applied_at"]):
+            return
+        limit = {"start_within_minutes": entry["after_backup_minutes"], "jitter_minutes": 0}
+        at, backup = max(ended)
+        extra = slot(record, {**entry, **limit}, at, backup)
+        if now <= extra.latest and self._made(extra.run_id) is None:
+            self._plan(environment, extra, "backup")
+            self._say(f"{extra.run_id}: due until {timestamp(extra.latest)} after {backup}")
 
     def _plan_of_change(
         self, environment: str, extra: Slot, last: Run, of_drill: list[Run]
@@ -272,3 +311,7 @@ class Worker:
             return False
         self._plan(environment, extra, "change")
         return True
+
+
+def _has_passed(run: Run) -> bool:
+    return run.result is not None and run.result["verdict"] == "pass"

@@ -26,6 +26,7 @@ _TARGETS = {
     "rto_seconds": ("Recovery time", "恢复时间", "RTO", " s"),
     "rpo_seconds": ("Data loss, seconds", "数据丢失（秒）", "RPO", " s"),
     "rpo_transactions": ("Data loss, transactions", "数据丢失（事务）", "RPO", ""),
+    "rebuild_seconds": ("Site rebuilt from nothing", "站点从零重建", "rebuild", " s"),
 }
 _CHART_HEIGHT = 70.0
 

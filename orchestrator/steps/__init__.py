@@ -15,6 +15,7 @@ from orchestrator.steps import (
     rescue,
     restore,
     secrets,
+    site,
     upgrade,
 )
 from orchestrator.steps.registry import VERBS, Verb
@@ -36,5 +37,6 @@ __all__ = [
     "rescue",
     "restore",
     "secrets",
+    "site",
     "upgrade",
 ]

@@ -29,7 +29,6 @@ ARGUMENTS: dict[str, Any] = {
     "port": {"type": "int", "required": True},
     "binary": {"type": "path", "default": "/usr/bin/pgbackrest"},
     "stanza": {"type": "str", "required": True},
-    "stanza_create": {"type": "bool", "default": False},
     "repositories": {"type": "list", "elements": "int", "required": True},
     "configuration": {"type": "str", "required": True, "no_log": True},
 }
@@ -110,8 +109,8 @@ class Backups:
             needs.append("configuration")
         archive = differs(self.archive, self.archive_text.encode(), 0o600, self.user)
         archive = archive or not self._is_loaded()
-        leads = self.parameters["stanza_create"] and self._is_primary()
-        if leads and (needs or archive or self.missing()):
+        # Whichever is the primary: a repository made anew while b is one gets its stanza from b.
+        if self._is_primary() and (needs or archive or self.missing()):
             needs.append("stanza")
         if archive:
             needs.append("archive")

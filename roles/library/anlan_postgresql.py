@@ -2,8 +2,9 @@
 """Files and data directory of a PostgreSQL server, before it runs.
 
 A data directory that exists is never made anew, and a server is never made or started as a
-primary beside a peer that is one: after a failover the old primary comes back by a rejoin. New
-data is made beside its place and renamed, so an interrupted run leaves nothing half made.
+primary beside a peer that is one: after a failover the old primary comes back by a rejoin, and one
+whose data are gone (its site was lost) is made a standby of the peer. New data is made beside its
+place and renamed, so an interrupted run leaves nothing half made.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from ansible.module_utils.anlan_files import differs, write
+from ansible.module_utils.anlan_files import differs, sync_folder, write
 from ansible.module_utils.anlan_postgres import SUPERUSER, connect, run_as
 from ansible.module_utils.basic import AnsibleModule
 
@@ -37,6 +38,8 @@ ARGUMENTS: dict[str, Any] = {
 }
 INITDB_TIMEOUT_SECONDS = 120
 COPY_TIMEOUT_SECONDS = 3600
+# What libpq says when nobody listens. Anything else is an answer, or none can be told.
+SILENT = ("Connection refused", "timeout expired", "No route to host", "Network is unreachable")
 
 
 class PeerIsPrimary(Exception):
@@ -62,8 +65,8 @@ class Server:
         self.user: str = parameters["service_user"]
         self.data = self.machine / "data" / "pg"
         self.fresh = self.machine / "data" / "pg.new"
-        # Set by the orchestrator's failover, until this server is a standby.
-        self.fenced = self.machine / "data" / "pg.fenced"
+        # Set by the orchestrator's failover, until this server is a standby; outlives the machine.
+        self.fenced = self.machine.with_name(f"{self.machine.name}.fenced")
         self.passfile = self.machine / "etc" / "pgpass"
 
     def files(self) -> dict[Path, str]:
@@ -105,23 +108,31 @@ class Server:
             needs.append("data")
         return needs
 
-    def apply(self, needs: list[str]) -> None:
-        """Write the files and make the data directory, as `needs` named them."""
+    def write_files(self, needs: list[str]) -> None:
+        """Write the files that `needs` names; by the passfile the peer can be asked."""
         for path, text in self.files().items():
             if path.name in needs:
                 write(path, text.encode(), 0o600, self.user)
+
+    def make_data(self, needs: list[str]) -> None:
+        """Make the data directory if `needs` names it."""
         if "data" in needs:
             if self.data.exists() and any(self.data.iterdir()):
                 raise OSError(
                     f"{self.data} has no PG_VERSION but is not empty: look at it, it is not touched"
                 )
             shutil.rmtree(self.fresh, ignore_errors=True)
-            if self.parameters["node_role"] == "primary":
-                self._initialise()
-            else:
-                self._copy()
             self.data.parent.mkdir(exist_ok=True)
+            if self._is_first():
+                self._initialise()
+                self.fresh.rename(self.data)
+                return
+            if self.parameters["node_role"] == "primary":
+                self._make_slot()
+            self._copy()
             self.fresh.rename(self.data)
+            self.fenced.unlink(missing_ok=True)
+            sync_folder(self.fenced.parent)
 
     def conninfo(self, user: str, database: str | None = None, *, direct: bool = False) -> str:
         """The libpq string that reaches the peer as `user` by the line, without a password."""
@@ -144,16 +155,15 @@ class Server:
         return " ".join(f"{name}={quoted(value)}" for name, value in parts.items() if value)
 
     def refuse_second_primary(self) -> None:
-        """Raise PeerIsPrimary when this server would run as a primary and the peer is one."""
+        """Raise PeerIsPrimary when this server would be started as one beside a primary."""
+        if not (self.data / "PG_VERSION").exists():
+            return  # what is made in its place is decided when it is made
         try:
             connect(self.machine, self.parameters["port"]).close()
             return  # it runs: what it is was decided before
         except psycopg.Error:
             pass
-        exists = (self.data / "PG_VERSION").exists()
-        if exists and (self.data / "standby.signal").exists():
-            return
-        if not exists and self.parameters["node_role"] == "standby":
+        if (self.data / "standby.signal").exists():
             return
         if self.fenced.exists():
             raise PeerIsPrimary(
@@ -161,23 +171,62 @@ class Server:
                 "is not started as a second primary; finish the drill (`anlan drill resume RUN`) "
                 "or bring the environment back (`anlan env restore ENV`)"
             )
-        # Past the line: one that is cut must not hide another primary.
-        peer = self.conninfo("rewinder", "postgres", direct=True)
-        question = "SELECT pg_is_in_recovery()"
-        command = [
-            str(Path(self.parameters["bin_directory"]) / "psql"),
-            *("-X", "-A", "-t", "-d", peer, "-c", question),
-        ]
-        try:
-            answer = run_as(self.user, command, timeout_seconds=15).strip()
-        except OSError:
-            return  # no peer, or none that answers
-        if answer == "f":
+        if self._peer() == "primary":
             raise PeerIsPrimary(
                 f"{self.parameters['peer']['name']} is the primary now and "
                 f"{self.parameters['name']} would be a second one: rejoin it as a standby with "
                 "the failback of anlan, then apply this role again"
             )
+
+    def _is_first(self) -> bool:
+        """Whether missing data are to be a new, empty primary; else they are the peer's.
+
+        Raises PeerIsPrimary when the peer has data and is not the primary, OSError when it cannot
+        be told what the peer is.
+        """
+        if self.parameters["node_role"] == "standby" or self.fenced.exists():
+            return False
+        peer = self._peer()
+        if peer == "standby":
+            raise PeerIsPrimary(
+                f"the data of {self.parameters['name']} are gone and "
+                f"{self.parameters['peer']['name']} is a standby that has them: promote that one "
+                "(`anlan env restore ENV`), then apply this role again"
+            )
+        return peer == ""
+
+    def _peer(self) -> str:
+        """What the peer answers that it is: primary or standby; empty when nobody listens there.
+
+        Raises OSError for any other answer: one that starts or refuses the login may be a primary.
+        """
+        # Past the line: one that is cut must not hide another primary.
+        peer = self.conninfo("rewinder", "postgres", direct=True)
+        command = [
+            str(Path(self.parameters["bin_directory"]) / "psql"),
+            *("-X", "-A", "-t", "-w", "-d", peer, "-c", "SELECT pg_is_in_recovery()"),
+        ]
+        try:
+            answer = run_as(self.user, command, timeout_seconds=15).strip()
+        except OSError as error:
+            if any(word in str(error) for word in SILENT):
+                return ""
+            raise
+        return "primary" if answer == "f" else "standby"
+
+    def _make_slot(self) -> None:
+        """Make this server's slot at the peer, the primary in its place, if it is not there."""
+        name = self.parameters["name"]
+        command = [
+            str(Path(self.parameters["bin_directory"]) / "psql"),
+            *("-X", "-w", "-d", f"{self.conninfo('replicator')} replication='true'"),
+            *("-c", f"CREATE_REPLICATION_SLOT {name} PHYSICAL RESERVE_WAL"),
+        ]
+        try:
+            run_as(self.user, command, timeout_seconds=60)
+        except OSError as error:
+            if "already exists" not in str(error):
+                raise
 
     def _initialise(self) -> None:
         run_as(
@@ -245,8 +294,9 @@ def main() -> None:
         if not module.check_mode:
             if "data" in needs:
                 check_version(module.params)
+            server.write_files(needs)
             server.refuse_second_primary()
-            server.apply(needs)
+            server.make_data(needs)
     except (PeerIsPrimary, OSError, KeyError) as error:
         module.fail_json(msg=f"PostgreSQL of {server.machine}: {error}")
     texts = "".join(module.params[name] for name in ("configuration", "hba", "ident"))

@@ -149,7 +149,7 @@ class Database(Part):
             f"pgbackrest-{site}",
             "pgbackrest",
             site,
-            self._backup(role),
+            self._backup(),
             [*after_server, *repositories],
         )
         self.register_outputs({"endpoint": layout.endpoint(site, "postgresql")})
@@ -181,7 +181,7 @@ class Database(Part):
             "cache_directory": str(layout.cache),
         }
 
-    def _backup(self, role: str) -> dict[str, Any]:
+    def _backup(self) -> dict[str, Any]:
         layout = self.layout
         repositories = [
             {
@@ -200,7 +200,6 @@ class Database(Part):
             "repositories": repositories,
             "region": REGION,
             "stanza": "erp",
-            "stanza_create": role == "primary",
             "retention_full": layout.config.backup_retention_full,
         }
 

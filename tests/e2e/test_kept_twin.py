@@ -11,13 +11,28 @@ from typing import Any
 import pytest
 
 from orchestrator.model.environment import Environment
-from tests.commands import run_drill, state_for
+from tests.commands import anlan, run_drill, state_for
+
+SCHEDULE = """\
+schema: anlan.schedule/v1
+title: {en: Each backup is restored, zh: 每个备份都被恢复}
+entries:
+  - id: proof
+    drill: restore
+    cron: "0 0 1 1 *"
+    after_backup_minutes: 30
+    parameters: {twin: kept, observe_seconds: 1}
+"""
 
 
 @pytest.fixture(scope="module")
 def state(environment: Environment, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A state directory with a backup made."""
+    """A state directory with a schedule in force, and a backup made after that."""
     made = state_for(environment, tmp_path_factory.mktemp("kept"))
+    schedule = made / "schedule.yaml"
+    schedule.write_text(SCHEDULE)
+    applied = anlan(made, "schedule", "apply", str(schedule), environment.name)
+    assert applied.returncode == 0, applied.stderr
     code, result = run_drill(made, environment, "backup", "-p", "type=incr")
     assert (code, result["verdict"]) == (0, "pass"), result["derived"]["reasons"]
     return made
@@ -27,7 +42,13 @@ def _restore(state: Path, environment: Environment) -> dict[str, Any]:
     """A restore that must pass onto the kept twin; returns what was fetched and what was there."""
     arguments = ("-p", "twin=kept", "-p", "observe_seconds=1")
     code, result = run_drill(state, environment, "restore", *arguments)
-    assert (code, result["verdict"]) == (0, "pass"), result["derived"]["reasons"]
+    assert code == 0, result["derived"]["reasons"]
+    return _proven(state, environment, result)
+
+
+def _proven(state: Path, environment: Environment, result: dict[str, Any]) -> dict[str, Any]:
+    """What a restore that passed fetched and what was there."""
+    assert result["verdict"] == "pass", result["derived"]["reasons"]
     checks = {check["name"]: check["ok"] for check in result["derived"]["checks"]}
     names = ("backup_restored", "data_checksums", "twin_isolated", "no_residue")
     assert [checks[name] for name in names] == [True] * 4
@@ -44,7 +65,15 @@ def test_a_kept_twin_gets_what_differs_alone_and_is_never_trusted(
     state: Path, environment: Environment
 ) -> None:
     data = environment.root / "kept" / "data"
-    first = _restore(state, environment)
+    worked = anlan(state, "worker", "--once")
+    assert worked.returncode == 0, worked.stderr
+    (result,) = (json.loads(file.read_text()) for file in state.glob("runs/restore-*/run.json"))
+    assert json.loads((state / "runs" / result["run_id"] / "plan.json").read_text())["trigger"] == (
+        "backup"
+    )
+    first = _proven(state, environment, result)
+    again = anlan(state, "worker", "--once")
+    assert (again.returncode, again.stdout) == (0, ""), "one run for one backup"
     assert data.stat().st_mode & 0o777 == 0o700
     assert data.owner() == environment.starting_primary.machine.service_user
 

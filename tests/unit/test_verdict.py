@@ -303,3 +303,16 @@ def test_a_target_before_the_ledger_is_judged_by_business_records() -> None:
     assert derive(plan(**targets), raw)["verdict"] == "fail"
     raw["recovered"]["rows"] = {"expected": 0, "missing": [], "later": []}
     assert derive(plan(**targets), raw)["verdict"] == "inconclusive"
+
+
+def test_a_rebuild_is_measured_from_the_empty_site_to_the_posted_invoice() -> None:
+    raw = good()
+    raw["steps"].insert(-1, {"kind": "mark", "name": "site_emptied", "t": 15 * S})
+    wanted = {"rebuild_seconds": 4.0}
+    derived = derive(plan(**wanted), raw)
+    assert (derived["verdict"], derived["rebuild_seconds"]) == ("inconclusive", None)
+    assert "rebuild_seconds was not observed" in derived["reasons"]
+    raw["steps"].insert(-1, {"kind": "mark", "name": "invoice_posted", "t": 18 * S})
+    assert derive(plan(**wanted), raw)["rebuild_seconds"] == 3.0
+    assert derive(plan(rebuild_seconds=2.0), raw)["verdict"] == "fail"
+    assert "rebuild_seconds" not in derive(plan(), raw)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from orchestrator.drivers.postgresql import Role
 from orchestrator.model.errors import InfrastructureError
-from orchestrator.steps.topology import Node, Transition, World, next_transition
+from orchestrator.steps.resolver import Node, Transition, World, next_transition
 
 P, S, D = Role.PRIMARY, Role.STANDBY, Role.DOWN
 

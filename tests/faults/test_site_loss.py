@@ -1,0 +1,68 @@
+"""kill -9 while a lost site is rebuilt: resumed it is finished, aborted it is made again."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from orchestrator.drivers.pgbackrest import PgBackRest
+from orchestrator.model.environment import Environment
+from stacks.automation import PROJECT
+from tests.commands import anlan
+from tests.conftest import Place
+from tests.faults.test_kill import assert_as_it_began, die_at
+
+MOMENTS = ["in:rebuild-site:6.0"]
+if os.environ.get("ANLAN_FAULTS") == "all":
+    MOMENTS += [
+        "mark:site_going:after",
+        "mark:site_emptied:before",
+        "in:rebuild-machine:2.0",
+        "in:restore-database:1.0",
+        "end:restore-database:before",
+        "mark:invoice_posted:before",
+    ]
+
+
+@pytest.fixture
+def state(place: Place, environment: Environment) -> Path:
+    """The state directory that holds the stack, and a backup at the site that is not lost."""
+    file = place.state / "pulumi" / ".pulumi" / "stacks" / PROJECT / f"{place.name}.json"
+    if not file.exists():
+        pytest.skip("the environment's stack is not in its state directory")
+    PgBackRest(environment, environment.sites["a"]).backup("full", repository=2)
+    return place.state
+
+
+def newest_run(state: Path) -> str:
+    return max(path.name for path in (state / "runs").glob("site-loss-*"))
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_killed_rebuild_is_resumed(environment: Environment, state: Path, moment: str) -> None:
+    die_at(state, moment, "run", "site-loss", environment.name, "-p", "baseline_seconds=1")
+    ended = anlan(state, "drill", "resume", newest_run(state), "--json", timeout_seconds=900)
+    result = json.loads(ended.stdout)
+    # So long a way may take longer than its target; nothing else may be wrong.
+    reasons = result["derived"]["reasons"]
+    assert [one for one in reasons if not one.startswith("rebuild_seconds is")] == []
+    assert result["derived"]["ledger"]["lost_keys"] == []
+    assert_as_it_began(environment, state)
+
+
+@pytest.mark.parametrize("moment", ["mark:site_emptied:after"])
+def test_an_aborted_rebuild_leaves_a_whole_environment(
+    environment: Environment, state: Path, moment: str
+) -> None:
+    die_at(state, moment, "run", "site-loss", environment.name, "-p", "baseline_seconds=1")
+    run = newest_run(state)
+    assert not environment.sites["a"].machine.directory.exists()
+    assert anlan(state, "drill", "abort", run).returncode == 0
+    ended = anlan(state, "drill", "resume", run, "--json", timeout_seconds=900)
+    derived = json.loads(ended.stdout)["derived"]
+    assert derived["verdict"] == "inconclusive"
+    assert {one["step"]: one["status"] for one in derived["undo"]}["delete-site"] == "done"
+    assert_as_it_began(environment, state)
