@@ -70,9 +70,16 @@ class Erp:
         self._post(f"/{self.database}/rpc/", "common.db.logout", [])
         self._http.headers.pop("Authorization", None)
 
-    def call(self, method: str, *arguments: Any) -> Any:
-        """Call an RPC method, e.g. `model.party.party.search`, with an empty context."""
-        return self._post(f"/{self.database}/rpc/", method, [*arguments, {}])
+    def call(self, method: str, *arguments: Any, context: Mapping[str, Any] | None = None) -> Any:
+        """Call an RPC method, e.g. `model.party.party.search`."""
+        return self._post(f"/{self.database}/rpc/", method, [*arguments, dict(context or {})])
+
+    def wizard(self, name: str, state: str, data: Mapping[str, Any], model: str, id_: int) -> None:
+        """Walk a wizard of one state on one record."""
+        context = {"active_model": model, "active_id": id_, "active_ids": [id_]}
+        session = self.call(f"wizard.{name}.create")[0]
+        self.call(f"wizard.{name}.execute", session, data, state, context=context)
+        self.call(f"wizard.{name}.delete", session)
 
     def create(self, model: str, values: Sequence[Mapping[str, Any]]) -> list[int]:
         """Create records and return their ids; once it returns, the ERP has committed."""

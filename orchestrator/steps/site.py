@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
 
 from orchestrator.drivers.erp import Erp
 from orchestrator.drivers.postgresql import PostgreSQL, Role
@@ -54,7 +53,7 @@ def _bring_back(context: Context) -> None:
     """Make of the lost site what is not made yet; the topology then takes it in."""
     if context.marked("site_going") is not None and context.marked("site_rebuilt") is None:
         _lost(context).machine.end_strays({"pgbackrest"})
-        _apply_stack(context)
+        _rebuild(context)
         context.mark("site_rebuilt")
 
 
@@ -83,7 +82,7 @@ def delete_site(context: Context) -> None:
 def rebuild_machine(context: Context) -> None:
     """Let Pulumi make the machine of the lost site, empty."""
     if context.marked("site_rebuilt") is None:
-        _apply_stack(context, [f"machine-{context.home.name}"])
+        _apply_stack(context, f"machine-{context.home.name}")
     context.require("machine_runs", _lost(context).machine.is_running(), context.home.name)
 
 
@@ -108,11 +107,9 @@ def restore_site_database(context: Context) -> None:
 
 @verb()
 def rebuild_site(context: Context) -> None:
-    """Let Pulumi find and make what is lost: store, database server, ERP; the standby streams."""
+    """Let Pulumi make all the rest: store, database server, ERP; the standby streams."""
     if context.marked("site_rebuilt") is None:
-        changes = _apply_stack(context)
-        detail = ", ".join(f"{count} {name}" for name, count in changes.items() if count)
-        context.check("stack_applied", changes.get("update", 0) > 0, detail)
+        _rebuild(context)
     server = _lost(context)
     name = server.settings.application_name
     lag = context.primary.await_streaming(name, timeout_seconds=context.seconds_left)
@@ -120,20 +117,21 @@ def rebuild_site(context: Context) -> None:
     context.mark("site_rebuilt")
 
 
-def _cancel_invoice(context: Context) -> None:
-    """Cancel the drill's invoice: a posted one stays in the books, for its number is taken."""
+def _credit_invoice(context: Context) -> None:
+    """Credit the drill's invoice in full: a posted one stays in the books, its number is taken."""
     erp = _accountant(context)
     for found in erp.read(_INVOICE, _invoices(context, erp), ["id", "state"]):
         if found["state"] == "posted":
-            erp.call(f"model.{_INVOICE}.cancel", [found["id"]])
-        elif found["state"] != "cancelled":
+            start = {"with_refund": True, "with_refund_allowed": True, "invoice_date": None}
+            erp.wizard(f"{_INVOICE}.credit", "credit", {"start": start}, _INVOICE, found["id"])
+        elif found["state"] == "draft":
             erp.delete(_INVOICE, [found["id"]])
     erp.logout()
 
 
-@verb(undo=_cancel_invoice)
+@verb(undo=_credit_invoice)
 def post_invoice(context: Context) -> None:
-    """Post an invoice through the front door, at the rebuilt site; it is cancelled in the end."""
+    """Post an invoice through the front door, at the rebuilt site; it is credited in the end."""
     context.require("home_is_primary", _lost(context).role() is Role.PRIMARY, context.home.name)
     erp = _accountant(context)
     made = _invoices(context, erp)
@@ -145,11 +143,11 @@ def post_invoice(context: Context) -> None:
         likeness = {"description": _description(context)}
         made = erp.call(f"model.{_INVOICE}.copy", [max(models)], likeness)
     erp.call(f"model.{_INVOICE}.post", made)
-    posted = erp.read(_INVOICE, made, ["number", "state", "total_amount"])[0]
+    posted = erp.read(_INVOICE, made, ["number", "state"])[0]
     context.mark("invoice_posted")
     erp.logout()
-    detail = f"{posted['number']}, {posted['state']}"
-    context.require("invoice_posted", posted["state"] == "posted" and posted["number"], detail)
+    done = posted["state"] == "posted" and bool(posted["number"])
+    context.require("invoice_posted", done, f"{posted['number']}, {posted['state']}")
 
 
 @verb()
@@ -175,8 +173,16 @@ def _lost(context: Context) -> PostgreSQL:
     return context.servers[context.home.name]
 
 
-def _apply_stack(context: Context, parts: Sequence[str] = ()) -> dict[str, int]:
-    """`anlan up --refresh` of these parts, or of all; waits for a pulumi that a killed run left.
+def _rebuild(context: Context) -> None:
+    """Every part of the lost site, and then the stanza in its store, which the survivor makes."""
+    made = _apply_stack(context, f"*-{context.home.name}")
+    detail = ", ".join(f"{count} {name}" for name, count in made.items() if count)
+    context.check("stack_applied", made.get("update", 0) > 0, detail)
+    _apply_stack(context, f"pgbackrest-{context.away.name}")
+
+
+def _apply_stack(context: Context, parts: str) -> dict[str, int]:
+    """`anlan up --refresh` of these parts alone; waits for a pulumi that a killed run left.
 
     Raises InfrastructureError naming the part that failed.
     """
@@ -189,7 +195,7 @@ def _apply_stack(context: Context, parts: Sequence[str] = ()) -> dict[str, int]:
     while True:
         try:
             return automation.up(
-                context.environment.name, {}, report, refresh=True, parts=parts
+                context.environment.name, {}, report, refresh=True, parts=[parts]
             ).changes
         except Refused as error:
             if context.seconds_left <= _POLL_SECONDS:

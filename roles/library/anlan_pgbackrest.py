@@ -33,6 +33,7 @@ ARGUMENTS: dict[str, Any] = {
     "configuration": {"type": "str", "required": True, "no_log": True},
 }
 COMMAND_TIMEOUT_SECONDS = 150.0
+INFO_IO_TIMEOUT_SECONDS = 5
 # `info`: the repository has the stanza, with or without backups.
 STANZA_IS_THERE = {0, 2}
 
@@ -97,7 +98,9 @@ class Backups:
         )
 
     def _report(self) -> dict[str, Any]:
-        report = json.loads(self.run("info", "--output=json", "--log-level-console=off"))
+        # It asks a repository that is down four times, for as long as `io-timeout` each.
+        quick = f"--io-timeout={INFO_IO_TIMEOUT_SECONDS}"
+        report = json.loads(self.run("info", "--output=json", "--log-level-console=off", quick))
         return next((stanza for stanza in report if stanza["name"] == self.stanza), {})
 
     def needs(self) -> list[str]:
