@@ -11,6 +11,8 @@ export PATH := $(CACHE)/bin:$(PATH)
 RUN := uv run --no-sync
 BENCH := $(RUN) python -m tests.bench
 YAML := policies drills roles stacks
+# Two at a time, each with an environment of its own; the tests of a file stay together.
+BESIDE := -n 2 --dist loadfile
 
 help: ## list these habits
 	@sed -n 's/^\([a-z]*\):[^#]*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -35,10 +37,10 @@ check: lint ## lint, types and unit tests: under a minute
 	$(RUN) pytest -q tests/unit
 
 test: lint ## everything: check, and the contract, e2e, fault and tamper tests
-	$(RUN) pytest tests
+	$(RUN) pytest tests $(BESIDE) --durations=20
 
 faults: setup ## the fault tests alone, all of them: kill, partition, interrupt, resume
-	ANLAN_FAULTS=all $(RUN) pytest tests/faults
+	ANLAN_FAULTS=all $(RUN) pytest tests/faults $(BESIDE)
 
 bench: setup ## measure RTO, RPO and throughput on this machine
 	$(BENCH)

@@ -1,7 +1,9 @@
 """One real environment for all contract, e2e and fault tests of a session: provisioned once, by
 the command that users have, and destroyed at the end, when nothing of it may be left.
 
-With ANLAN_TEST_ENVIRONMENT naming a descriptor, that environment is used and left as it was found.
+`make test` runs two sessions side by side (pytest-xdist): each has an environment of its own, and
+the tests of a file stay together. With ANLAN_TEST_ENVIRONMENT naming a descriptor, that environment
+is used and left as it was found (in one session: `-n 0`).
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -19,14 +22,18 @@ from hypothesis import settings
 from orchestrator.model.environment import Environment, load_environment
 from stacks.components.ground import processes
 from tests.commands import anlan
+from tests.faults.kill_rate import KILLED
 
 # A busy machine is no failure.
 settings.register_profile("anlan", deadline=None)
 settings.load_profile("anlan")
 
 NAME = "test"
-_ADDRESSES = {"a": "127.0.14.1", "b": "127.0.14.2", "common": "127.0.14.3"}
-_PORTS_BASE = 24000
+SESSION = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_ADDRESSES = {
+    name: f"127.0.14.{10 * SESSION + n}" for n, name in enumerate(("a", "b", "common"), 1)
+}
+_PORTS_BASE = 24000 + 1000 * SESSION
 
 
 @dataclass(frozen=True)
@@ -86,3 +93,31 @@ def place() -> Iterator[Place]:
 def environment(place: Place) -> Environment:
     """An environment whose site a is primary and b streams."""
     return load_environment(place.link / "environment.json")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand the kill rate over, from a session that runs beside others."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["killed"] = [[*key, killed] for key, killed in KILLED.items()]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take it."""
+    for drill, mutation, killed in getattr(node, "workeroutput", {}).get("killed", ()):
+        KILLED[drill, mutation] = killed
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the kill rate, by drill."""
+    if not KILLED:
+        return
+    terminalreporter.section("mutations killed")
+    for drill in sorted({drill for drill, _ in KILLED}):
+        those = {name: killed for (of, name), killed in KILLED.items() if of == drill}
+        alive = ", ".join(name for name, killed in those.items() if not killed)
+        line = f"{drill}: {sum(those.values())} of {len(those)}"
+        terminalreporter.write_line(line + f"; alive: {alive}" * bool(alive))
+    share = sum(KILLED.values()) / len(KILLED)
+    terminalreporter.write_line(f"all: {sum(KILLED.values())} of {len(KILLED)} ({share:.0%})")

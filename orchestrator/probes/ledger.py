@@ -61,7 +61,7 @@ def start(
     run_id: str,
     *,
     writers: int = 4,
-    writes_per_second: float = 50.0,
+    writes_per_second: float = 10.0,
     max_seconds: float = 3600.0,
 ) -> Probe:
     """Start the writers (`writes_per_second` each) against whichever site accepts writes.

@@ -1,7 +1,7 @@
 """Failovers at random moments of random faults, under writers: what was acknowledged is there.
 
 ANLAN_SEED (default 1) draws fault, moment and writers of each; ANLAN_FAILOVERS says how many
-(default 3; with ANLAN_FAULTS=all 200). Each history is kept below ANLAN_HISTORIES, if that names
+(default 10; with ANLAN_FAULTS=all 200). Each history is kept below ANLAN_HISTORIES, if that names
 a folder, and judged by a checker that shares no code with the orchestrator.
 """
 
@@ -31,7 +31,7 @@ from tests.faults.history import Recorder
 
 SEED = int(os.environ.get("ANLAN_SEED", "1"))
 COUNT = int(
-    os.environ.get("ANLAN_FAILOVERS", "200" if os.environ.get("ANLAN_FAULTS") == "all" else "3")
+    os.environ.get("ANLAN_FAILOVERS", "200" if os.environ.get("ANLAN_FAULTS") == "all" else "10")
 )
 _SYNCHRONOUS = ("site", "database-killed", "database-frozen", "disk-full", "partition")
 _ASYNCHRONOUS = ("site", "database-killed")
