@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.drivers.pgbackrest import PgBackRest
+from orchestrator.drivers.postgresql import PostgreSQL
+from orchestrator.drivers.secrets import Secrets
 from orchestrator.model.environment import Environment
+from orchestrator.probes.ledger import prepare
 from tests.commands import state_for
 from tests.faults.residue import Census, assert_nothing_is_left, census
 
@@ -20,7 +24,14 @@ def state(environment: Environment, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def as_it_was(environment: Environment) -> Census:
-    """Everything that there is of the environment before the first fault."""
+    """Everything that there is of the environment before the first fault, with a backup."""
+    home = environment.starting_primary
+    with PostgreSQL(environment, home).connect(Secrets(environment).database_login()) as connection:
+        prepare(connection)
+    tool = PgBackRest(environment, home)
+    for repository in (1, 2):
+        if not [one for one in tool.backups() if one.repository == repository]:
+            tool.backup("full", repository=repository)
     return census(environment)
 
 

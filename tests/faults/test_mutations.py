@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 
-from orchestrator.drivers.pgbackrest import PgBackRest
 from orchestrator.model.environment import Environment
 from tests.commands import anlan, run_drill
 from tests.faults import mutations
@@ -117,15 +116,6 @@ SHORT = {
 }
 if not ALL:
     DRILLS = [one for one in DRILLS if (one[0], str(one[2])) in SHORT]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def backup(environment: Environment) -> None:
-    """Something to restore, in each repository."""
-    tool = PgBackRest(environment, environment.starting_primary)
-    for repository in (1, 2):
-        if not [one for one in tool.backups() if one.repository == repository]:
-            tool.backup("full", repository=repository)
 
 
 @pytest.mark.parametrize("together", TOGETHER, ids=lambda some: "+".join(map(str, some)))
