@@ -136,18 +136,19 @@ def post_invoice(context: Context) -> None:
     erp = _accountant(context)
     made = _invoices(context, erp)
     if not made:
-        # Like the newest one of the company: its customer, lines and taxes.
-        models = erp.search(_INVOICE, [["type", "=", "out"], ["state", "in", ["posted", "paid"]]])
+        # Like the newest one of the company (no credit note): its customer, lines and taxes.
+        posted = ["state", "in", ["posted", "paid"]]
+        models = erp.search(_INVOICE, [["type", "=", "out"], posted, ["total_amount", ">", 0]])
         if not models:
             raise StepFailed("the ERP has no posted invoice to copy")
         likeness = {"description": _description(context)}
         made = erp.call(f"model.{_INVOICE}.copy", [max(models)], likeness)
     erp.call(f"model.{_INVOICE}.post", made)
-    posted = erp.read(_INVOICE, made, ["number", "state"])[0]
+    found = erp.read(_INVOICE, made, ["number", "state"])[0]
     context.mark("invoice_posted")
     erp.logout()
-    done = posted["state"] == "posted" and bool(posted["number"])
-    context.require("invoice_posted", done, f"{posted['number']}, {posted['state']}")
+    done = found["state"] == "posted" and bool(found["number"])
+    context.require("invoice_posted", done, f"{found['number']}, {found['state']}")
 
 
 @verb()
