@@ -72,7 +72,7 @@ def test_a_killed_run_ends_and_the_next_one_removes_what_it_left(tmp_path: Path)
         assert time.monotonic() < deadline
         time.sleep(0.05)
     below = psutil.Process(process.pid).children(recursive=True)
-    (worker,) = [one for one in below if one.ppid() == process.pid]
+    (worker,) = psutil.Process(process.pid).children()
     worker.kill()
     process.wait(timeout=20)
     _, alive = psutil.wait_procs(below, timeout=20)

@@ -25,10 +25,11 @@ def state(environment: Environment, tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def as_it_was(environment: Environment) -> Census:
     """Everything that there is of the environment before the first fault, with a backup."""
-    home = environment.starting_primary
-    with PostgreSQL(environment, home).connect(Secrets(environment).database_login()) as connection:
+    home = PostgreSQL(environment, environment.starting_primary)
+    with home.connect(Secrets(environment).database_login()) as connection:
         prepare(connection)
-    tool = PgBackRest(environment, home)
+    home.checkpoint()
+    tool = PgBackRest(environment, home.site)
     for repository in (1, 2):
         if not [one for one in tool.backups() if one.repository == repository]:
             tool.backup("full", repository=repository)

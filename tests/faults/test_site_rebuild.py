@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.drivers.pgbackrest import PgBackRest
 from orchestrator.model.environment import Environment
 from stacks.automation import PROJECT
 from tests.commands import anlan
@@ -30,12 +29,11 @@ pytestmark = pytest.mark.skipif(os.environ.get("ANLAN_FAULTS") != "all", reason=
 
 
 @pytest.fixture
-def state(place: Place, environment: Environment) -> Path:
-    """The state directory that holds the stack, and a backup at the site that is not lost."""
+def state(place: Place) -> Path:
+    """The state directory that holds the stack."""
     file = place.state / "pulumi" / ".pulumi" / "stacks" / PROJECT / f"{place.name}.json"
     if not file.exists():
         pytest.skip("the environment's stack is not in its state directory")
-    PgBackRest(environment, environment.sites["a"]).backup("full", repository=2)
     return place.state
 
 
