@@ -83,8 +83,9 @@ def execute(run: Run, state: Path, listener: Listener | None = None) -> list[str
     if fresh and "approvals" in run.plan:
         journal.note(permit.PERMITTED, {"utc": timestamp(now)})
     _work.context, _work.run = context, run
-    with budget.watched(run, context):
-        _run_durably(run, database)
+    if not finish.is_ended(journal):  # its journal is closed: nothing may be written there
+        with budget.watched(run, context):
+            _run_durably(run, database)
     finish.conclude(run, context)
     problems = finish.publish(run, state, context)
     lease.release(run.run_id)

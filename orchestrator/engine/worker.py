@@ -228,6 +228,7 @@ class Worker:
         if run.state == "planned" and run.plan["trigger"] in {"change", "backup"} and scheduled:
             start, latest = (parse_timestamp(scheduled[key]) for key in ("start", "latest"))
             self._scheduled(run, scheduled["entry"], start, latest, now)
+            run = run.reload()
         if run.state != "interrupted":
             self._dead.pop(run.run_id, None)
             return

@@ -73,9 +73,19 @@ def _changes(before: object, now: object) -> str:
 def _programs(root: Path) -> dict[str, int]:
     """Programs of the machines, by name; a server's own children are its affair."""
     mine = {process.pid: process for process in processes(root)}
-    servers = [one for one in mine.values() if one.ppid() not in mine or _is_supervised(one)]
+    servers = [
+        one
+        for one in mine.values()
+        if (one.ppid() not in mine or _is_supervised(one)) and not _is_archiver(one)
+    ]
     names = (re.sub(r"^python.*", "python", one.name()) for one in servers)
     return dict(sorted(Counter(names).items()))
+
+
+def _is_archiver(process: object) -> bool:
+    """Whether it is pgBackRest's own helper, which comes with WAL and goes after it."""
+    words = process.cmdline()  # type: ignore[attr-defined]
+    return any(word.startswith("archive-push") for word in words)
 
 
 def _is_supervised(process: object) -> bool:

@@ -99,6 +99,7 @@ MOMENTS = [
     ("restore", "begin:remove-twin:after"),
     ("restore", "mark:ended:before"),
     ("backup", "in:take-backup:1.0"),
+    ("backup", "mark:ended:after"),
     ("failover-isolated", "in:clone-standby:1.0"),
     ("failover-isolated", "end:promote-clone:before"),
     ("upgrade-rehearsal", "in:update-twin-erp:4.0"),
@@ -173,6 +174,8 @@ def test_a_killed_run_is_resumed_and_loses_nothing(
     assert result["verdict"] == "pass", result["derived"]["reasons"]
     # Once the result is written down, the journal is closed: the run is not told again.
     assert result["attempts"] == (1 if moment == "mark:ended:after" else 2)
+    if moment == "mark:ended:after":
+        assert resumed(environment, state, run) == result, "a finished run is only told again"
 
 
 @pytest.mark.parametrize("drill", ["failover", "restore"] if ALL else ["failover"])
