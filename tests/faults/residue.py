@@ -10,7 +10,10 @@ from __future__ import annotations
 import re
 import subprocess
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
+
+import psutil
 
 from orchestrator.drivers.objectstore import ObjectStore
 from orchestrator.drivers.postgresql import PostgreSQL
@@ -73,23 +76,21 @@ def _changes(before: object, now: object) -> str:
 def _programs(root: Path) -> dict[str, int]:
     """Programs of the machines, by name; a server's own children are its affair."""
     mine = {process.pid: process for process in processes(root)}
-    servers = [
-        one
-        for one in mine.values()
-        if (one.ppid() not in mine or _is_supervised(one)) and not _is_archiver(one)
-    ]
-    names = (re.sub(r"^python.*", "python", one.name()) for one in servers)
-    return dict(sorted(Counter(names).items()))
+    names: Counter[str] = Counter()
+    for one in mine.values():
+        with suppress(psutil.NoSuchProcess):
+            if (one.ppid() not in mine or _is_supervised(one)) and not _is_archiver(one):
+                names[re.sub(r"^python.*", "python", one.name())] += 1
+    return dict(sorted(names.items()))
 
 
-def _is_archiver(process: object) -> bool:
+def _is_archiver(process: psutil.Process) -> bool:
     """Whether it is pgBackRest's own helper, which comes with WAL and goes after it."""
-    words = process.cmdline()  # type: ignore[attr-defined]
-    return any(word.startswith("archive-push") for word in words)
+    return any(word.startswith("archive-push") for word in process.cmdline())
 
 
-def _is_supervised(process: object) -> bool:
-    parent = process.parent()  # type: ignore[attr-defined]
+def _is_supervised(process: psutil.Process) -> bool:
+    parent = process.parent()
     return parent is not None and any("supervisord" in word for word in parent.cmdline())
 
 
