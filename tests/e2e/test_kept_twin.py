@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ entries:
 
 
 @pytest.fixture(scope="module")
-def state(environment: Environment, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def state(environment: Environment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A state directory with a schedule in force, and a backup made after that."""
     made = state_for(environment, tmp_path_factory.mktemp("kept"))
     schedule = made / "schedule.yaml"
@@ -35,7 +37,8 @@ def state(environment: Environment, tmp_path_factory: pytest.TempPathFactory) ->
     assert applied.returncode == 0, applied.stderr
     code, result = run_drill(made, environment, "backup", "-p", "type=incr")
     assert (code, result["verdict"]) == (0, "pass"), result["derived"]["reasons"]
-    return made
+    yield made
+    shutil.rmtree(environment.root / "kept", ignore_errors=True)
 
 
 def _restore(state: Path, environment: Environment) -> dict[str, Any]:

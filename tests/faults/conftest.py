@@ -22,9 +22,9 @@ def state(environment: Environment, tmp_path: Path) -> Path:
     return state_for(environment, tmp_path / "state")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def as_it_was(environment: Environment) -> Census:
-    """Everything that there is of the environment before the first fault, with a backup."""
+    """Everything that there is of the environment before a module's first fault, with a backup."""
     home = PostgreSQL(environment, environment.starting_primary)
     with home.connect(Secrets(environment).database_login()) as connection:
         prepare(connection)
