@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.drivers.lease import LeaseFile
 from orchestrator.drivers.pgbackrest import PgBackRest
 from orchestrator.drivers.postgresql import PostgreSQL
 from orchestrator.drivers.secrets import Secrets
@@ -29,6 +30,9 @@ def as_it_was(environment: Environment) -> Census:
     with home.connect(Secrets(environment).database_login()) as connection:
         prepare(connection)
     home.checkpoint()
+    lease = LeaseFile(environment.lease_file)  # its file is there from the first drill on
+    lease.acquire("census")
+    lease.release("census")
     tool = PgBackRest(environment, home.site)
     for repository in (1, 2):
         if not [one for one in tool.backups() if one.repository == repository]:
