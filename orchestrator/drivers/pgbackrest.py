@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.drivers.lease import LeaseFile
+from orchestrator.drivers.postgresql import PostgreSQL
 from orchestrator.drivers.process import Finished, run
 from orchestrator.model.environment import Environment, Site
 from orchestrator.model.errors import InfrastructureError, InputError, Refused
@@ -78,11 +79,13 @@ class PgBackRest:
     def backup(self, type_: str, *, repository: int, timeout_seconds: float = 3600.0) -> Backup:
         """Make a backup (full, diff or incr) in one repository and return it.
 
-        While another backup of the stanza runs (one that a killed orchestrator left, perhaps) it
-        waits for that one's end.
+        A checkpoint comes first: pgBackRest wants the timeline of the control file to be that of
+        the WAL, and a new primary writes it then. While another backup of the stanza runs (one
+        that a killed orchestrator left, perhaps) it waits for that one's end.
         """
         if type_ not in TYPES:
             raise InputError(f"no backup type {type_!r}", f"use one of {', '.join(TYPES)}")
+        PostgreSQL(self._environment, self.site).checkpoint()
         deadline = time.monotonic() + timeout_seconds
         while True:
             left = max(1.0, deadline - time.monotonic())

@@ -113,8 +113,6 @@ def take_backup(context: Context) -> None:
         name = f"backup_{number}"
         if context.noted(name) is not None:
             continue
-        # pgBackRest wants the control file's timeline, which a new primary writes then.
-        context.primary.checkpoint()
         taken = backups_of(context).backup(
             type_, repository=number, timeout_seconds=context.seconds_left
         )

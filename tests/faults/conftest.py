@@ -29,7 +29,6 @@ def as_it_was(environment: Environment) -> Census:
     home = PostgreSQL(environment, environment.starting_primary)
     with home.connect(Secrets(environment).database_login()) as connection:
         prepare(connection)
-    home.checkpoint()
     lease = LeaseFile(environment.lease_file)  # its file is there from the first drill on
     lease.acquire("census")
     lease.release("census")
