@@ -20,6 +20,7 @@ import pytest
 from hypothesis import settings
 
 from orchestrator.model.environment import Environment, load_environment
+from stacks.automation import PROJECT
 from stacks.components.ground import processes
 from tests.commands import anlan
 from tests.faults.kill_rate import KILLED
@@ -87,6 +88,15 @@ def place() -> Iterator[Place]:
         assert not left, f"`anlan down` left processes: {left}"
         assert not remains, f"`anlan down` left files: {remains}"
         assert not ours, f"`anlan down` left the stack's configuration: {ours}"
+
+
+@pytest.fixture(scope="session")
+def stack(place: Place) -> Path:
+    """The file of the stack's state; without one (an environment made elsewhere) nothing runs."""
+    file = place.state / "pulumi" / ".pulumi" / "stacks" / PROJECT / f"{place.name}.json"
+    if not file.exists():
+        pytest.skip("the environment's stack is not in its state directory")
+    return file
 
 
 @pytest.fixture(scope="session")

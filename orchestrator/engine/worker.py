@@ -28,6 +28,7 @@ from orchestrator.model.schedule import Slot, expected, slot
 _RETRY_SECONDS = 20.0
 _CHANGE_LOOK_SECONDS = 60.0
 
+_Data = Mapping[str, Any]
 Plan = Callable[[str, Slot, str], Run]
 """Makes the run of a slot on an environment, with its trigger; raises InputError."""
 Begin = Callable[[Run], str]
@@ -102,8 +103,8 @@ class Worker:
         if time.monotonic() - self._looked > _CHANGE_LOOK_SECONDS:
             self._looked = time.monotonic()
             with self._alone() as alone:
-                for environment, records in schedules.items() if alone else ():
-                    self._occasions(environment, records[-1], now)
+                for records in schedules.values() if alone else ():
+                    self._occasions(records[-1], now)
         for run in self._unfinished():
             self._unfinished_run(run, now)
 
@@ -237,30 +238,23 @@ class Worker:
             self._say(f"{run.run_id}: nobody works on it, taken over")
             self._work(run)
 
-    def _occasions(self, environment: str, record: Mapping[str, Any], now: datetime) -> None:
+    def _occasions(self, record: _Data, now: datetime) -> None:
         """One run more of an entry that wants it: after a change, and after a new backup."""
         entries = record["schedule"]["entries"]
         if not any("after_change_hours" in e or "after_backup_minutes" in e for e in entries):
             return
         history = runs.history(self._state)
-        mine = [run for run in history if run.plan["environment"]["name"] == environment]
+        mine = [r for r in history if r.plan["environment"]["name"] == record["environment"]]
         for entry in entries:
             try:
                 if "after_change_hours" in entry:
-                    self._after_change(environment, record, entry, mine, now)
+                    self._after_change(record, entry, mine, now)
                 if "after_backup_minutes" in entry:
-                    self._after_backup(environment, record, entry, mine, now)
+                    self._after_backup(record, entry, mine, now)
             except AnlanError as error:
                 self._not_yet(entry["id"], error.what)
 
-    def _after_change(
-        self,
-        environment: str,
-        record: Mapping[str, Any],
-        entry: Mapping[str, Any],
-        mine: list[Run],
-        now: datetime,
-    ) -> None:
+    def _after_change(self, record: _Data, entry: _Data, mine: list[Run], now: datetime) -> None:
         """When the deployment is not that of the drill's last pass."""
         of_drill = [run for run in mine if run.plan["drill"]["name"] == entry["drill"]]
         passed = [run for run in of_drill if _has_passed(run)]
@@ -268,17 +262,10 @@ class Worker:
             return
         limit = {"start_within_minutes": 60 * entry["after_change_hours"], "jitter_minutes": 0}
         extra = slot(record, {**entry, **limit}, now, "change")
-        if self._plan_of_change(environment, extra, passed[-1], of_drill):
+        if self._plan_of_change(record["environment"], extra, passed[-1], of_drill):
             self._say(f"{extra.run_id}: due until {timestamp(extra.latest)} after a change")
 
-    def _after_backup(
-        self,
-        environment: str,
-        record: Mapping[str, Any],
-        entry: Mapping[str, Any],
-        mine: list[Run],
-        now: datetime,
-    ) -> None:
+    def _after_backup(self, record: _Data, entry: _Data, mine: list[Run], now: datetime) -> None:
         """When the newest backup is younger than the schedule, and this is not planned for it.
 
         The run's id follows from the backup, so there is one for each.
@@ -295,7 +282,7 @@ class Worker:
         at, backup = max(ended)
         extra = slot(record, {**entry, **limit}, at, backup)
         if now <= extra.latest and self._made(extra.run_id) is None:
-            self._plan(environment, extra, "backup")
+            self._plan(record["environment"], extra, "backup")
             self._say(f"{extra.run_id}: due until {timestamp(extra.latest)} after {backup}")
 
     def _plan_of_change(

@@ -11,17 +11,11 @@ from orchestrator.drivers.host import Machine
 from orchestrator.drivers.lease import LeaseFile
 from orchestrator.drivers.pgbackrest import PgBackRest
 from orchestrator.model.environment import Environment
-from stacks.automation import PROJECT
 from tests.commands import anlan, run_drill, state_for
 from tests.conftest import Place
 from tests.faults.test_kill import die_at
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _stack(place: Place) -> None:
-    file = place.state / "pulumi" / ".pulumi" / "stacks" / PROJECT / f"{place.name}.json"
-    if not file.exists():
-        pytest.skip("the environment's stack is not in its state directory")
+pytestmark = pytest.mark.usefixtures("stack")
 
 
 def test_a_lost_site_is_made_again_from_code_and_backup(

@@ -25,14 +25,7 @@ from stacks.components.ansible_role import _whole
 from tests.commands import CHECKOUT, anlan
 from tests.conftest import Place
 
-
-@pytest.fixture(scope="module", autouse=True)
-def stack(place: Place) -> Path:
-    """The file of the stack's state; without one (an environment made elsewhere) nothing runs."""
-    file = place.state / "pulumi" / ".pulumi" / "stacks" / PROJECT / f"{place.name}.json"
-    if not file.exists():
-        pytest.skip("the environment's stack is not in its state directory")
-    return file
+pytestmark = pytest.mark.usefixtures("stack")
 
 
 def changed(done: subprocess.CompletedProcess[str]) -> dict[str, int]:

@@ -6,16 +6,14 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pytest
 
 from orchestrator.model.environment import Environment
-from stacks.automation import PROJECT
 from tests.commands import anlan
 from tests.conftest import Place
-from tests.faults.test_kill import assert_as_it_began, die_at
+from tests.faults.test_kill import ALL, assert_as_it_began, die_at
 
 MOMENTS = [
     "mark:site_going:after",
@@ -25,15 +23,13 @@ MOMENTS = [
     "end:restore-database:before",
     "mark:invoice_posted:before",
 ]
-pytestmark = pytest.mark.skipif(os.environ.get("ANLAN_FAULTS") != "all", reason="make faults")
+pytestmark = pytest.mark.skipif(not ALL, reason="make faults")
 
 
 @pytest.fixture
-def state(place: Place) -> Path:
+def state(place: Place, stack: Path) -> Path:
     """The state directory that holds the stack."""
-    file = place.state / "pulumi" / ".pulumi" / "stacks" / PROJECT / f"{place.name}.json"
-    if not file.exists():
-        pytest.skip("the environment's stack is not in its state directory")
+    assert stack.is_relative_to(place.state)
     return place.state
 
 
