@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,12 +70,8 @@ def configure_standby(server: PostgreSQL, primary: Site) -> None:
     """
     _must_be_down(server)
     _write_settings(server, primary, server.settings.data_directory)
-    try:
+    with _file_errors(f"remove {fenced(server)}"):
         _clear_mark(fenced(server))
-    except OSError as error:
-        raise InfrastructureError(
-            f"cannot remove {fenced(server)}: {error}", "look at its file system"
-        ) from error
 
 
 def _write_settings(
@@ -91,15 +89,11 @@ def _write_settings(
         # The slot keeps what it needs; asking a repository of a dead site delays a promotion.
         f"restore_command = {_quoted(restore_command)}",
     ]
-    try:
+    with _file_errors(f"configure {data} as a standby"):
         write_atomically(
             data / "postgresql.auto.conf", "\n".join(lines) + "\n", mode=0o600, owner=user
         )
         write_atomically(data / "standby.signal", "", mode=0o600, owner=user)
-    except OSError as error:
-        raise InfrastructureError(
-            f"cannot configure {data} as a standby: {error}", "look at its file system"
-        ) from error
 
 
 def rewind(server: PostgreSQL, token: int, source: Site) -> Rejoin:
@@ -221,15 +215,16 @@ def restore_standby(
         return None
     primary.create_slot(server.settings.application_name)
     mine, theirs = server.site.machine.directory, primary.site.machine.directory
-    text = primary.site.backup.config_file.read_text().replace(f"{theirs}/", f"{mine}/")
     config, fresh = server.site.backup.config_file, data.with_name(f"{data.name}.new")
-    shutil.rmtree(fresh, ignore_errors=True)
     pgbackrest = mine / "data" / "pgbackrest"
     folders = (pgbackrest, pgbackrest / "spool", pgbackrest / "lock", mine / "log" / "pgbackrest")
-    for folder in (*folders, fresh):
-        folder.mkdir(mode=0o700, exist_ok=True)
-        own(folder, user)
-    write_atomically(config, text, mode=0o600, owner=user)
+    with _file_errors(f"prepare the restore of {data}"):
+        text = primary.site.backup.config_file.read_text().replace(f"{theirs}/", f"{mine}/")
+        shutil.rmtree(fresh, ignore_errors=True)
+        for folder in (*folders, fresh):
+            folder.mkdir(mode=0o700, exist_ok=True)
+            own(folder, user)
+        write_atomically(config, text, mode=0o600, owner=user)
     tool = PgBackRest(server.environment, server.site)
     done = tool.restore(
         fresh,
@@ -243,9 +238,10 @@ def restore_standby(
     stanza = f"--stanza={server.site.backup.stanza} --repo={repository}"
     fetch = f'pgbackrest --config={config} {stanza} archive-get %f "%p"'
     _write_settings(server, primary.site, fresh, fetch)
-    fresh.rename(data)
-    sync_directory(data.parent)
-    _clear_mark(fenced(server))
+    with _file_errors(f"put the restored {data} in its place"):
+        fresh.rename(data)
+        sync_directory(data.parent)
+        _clear_mark(fenced(server))
     return done
 
 
@@ -268,14 +264,8 @@ def fenced(server: PostgreSQL) -> Path:
 def mark_fenced(server: PostgreSQL) -> None:
     """Set the mark, on the disk when it returns. Raises InfrastructureError."""
     mark = fenced(server)
-    try:
-        mark.touch()
-        sync_directory(mark.parent)
-    except OSError as error:
-        raise InfrastructureError(
-            f"cannot mark {mark} before the other site is promoted: {error}",
-            "look at its file system",
-        ) from error
+    with _file_errors(f"mark {mark} before the other site is promoted"):
+        _set_mark(mark)
 
 
 def _set_mark(mark: Path) -> None:
@@ -286,6 +276,15 @@ def _set_mark(mark: Path) -> None:
 def _clear_mark(mark: Path) -> None:
     mark.unlink(missing_ok=True)
     sync_directory(mark.parent)
+
+
+@contextmanager
+def _file_errors(deed: str) -> Iterator[None]:
+    """Raises InfrastructureError for an OSError within: `cannot {deed}`."""
+    try:
+        yield
+    except OSError as error:
+        raise InfrastructureError(f"cannot {deed}: {error}", "look at its file system") from error
 
 
 def _must_be_down(server: PostgreSQL) -> None:

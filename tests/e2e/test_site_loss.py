@@ -13,7 +13,7 @@ from orchestrator.drivers.pgbackrest import PgBackRest
 from orchestrator.model.environment import Environment
 from tests.commands import anlan, run_drill, state_for
 from tests.conftest import Place
-from tests.faults.test_kill import die_at
+from tests.faults.death import die_at
 
 pytestmark = pytest.mark.usefixtures("stack")
 

@@ -13,7 +13,7 @@ import pytest
 from orchestrator.model.environment import Environment
 from tests.commands import anlan
 from tests.conftest import Place
-from tests.faults.test_kill import ALL, assert_as_it_began, die_at
+from tests.faults.death import ALL, assert_as_it_began, die_at
 
 MOMENTS = [
     "mark:site_going:after",

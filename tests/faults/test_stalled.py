@@ -17,7 +17,7 @@ import psutil
 from orchestrator.drivers.lease import LeaseFile
 from orchestrator.model.environment import Environment
 from tests.commands import CHECKOUT, anlan, only_run, run_of
-from tests.faults.test_kill import assert_as_it_began, die_at
+from tests.faults.death import assert_as_it_began, die_at
 
 # Until it counts as stopped 15 s, until the dead run is taken over 10 s.
 TAKEN_OVER_SECONDS = 30.0

@@ -19,7 +19,7 @@ from orchestrator.drivers.lease import LeaseFile
 from orchestrator.drivers.process import drop_to
 from orchestrator.model.environment import Environment
 from tests.commands import anlan, only_run, run_of
-from tests.faults.test_kill import die_at, resumed
+from tests.faults.death import die_at, resumed
 from tests.faults.test_stalled import TAKEN_OVER_SECONDS, until, worker
 
 PORT = 24999
