@@ -25,7 +25,10 @@ VERDICT_STYLES = {
     "fail": "bold red",
     "inconclusive": "bold yellow",
     "unknown": "bold yellow",
-    "not_applicable": "dim",
+    "satisfied": "bold green",
+    "not-satisfied": "bold red",
+    "expired": "bold yellow",
+    "not-applicable": "dim",
 }
 
 
@@ -63,7 +66,11 @@ def progress_console() -> Console:
 
 def verdict_text(verdict: str | None) -> str:
     """Return a verdict with its sign and style, as rich markup."""
-    signs = {"pass": "✔", "fail": "✘", "inconclusive": "?", "unknown": "?"}
+    signs = {
+        **dict.fromkeys(("pass", "satisfied"), "✔"),
+        **dict.fromkeys(("fail", "not-satisfied"), "✘"),
+        **dict.fromkeys(("inconclusive", "unknown", "expired"), "?"),
+    }
     if verdict is None:
         return "–"
     style = VERDICT_STYLES.get(verdict, "")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.cli import common
 from orchestrator.engine.finish import bundle_path
 from orchestrator.evidence.layout import RUN_STATEMENT
+from orchestrator.model.policy import STATUSES
 
 if TYPE_CHECKING:
     from orchestrator.engine.runs import Run
@@ -170,12 +171,12 @@ def target_text(target: Mapping[str, Any]) -> str:
 
 def policies_text(policies: Mapping[str, int]) -> str:
     """Return the counts of policies, as rich markup; failures are coloured."""
-    words = {"pass": "passed", "fail": "failed", "unknown": "unknown"}
     parts = []
-    for status, word in words.items():
-        style = common.VERDICT_STYLES[status] if policies[status] and status != "pass" else ""
-        text = f"{policies[status]} {word}"
-        parts.append(f"[{style}]{text}[/]" if style else text)
-    if policies["not_applicable"]:
-        parts.append(f"{policies['not_applicable']} not applicable")
+    for status in ("satisfied", *STATUSES[:3], "not-applicable"):
+        count, bad = policies[status], status in STATUSES[:3]
+        text = f"{count} {status.replace('-', ' ')}"
+        if count and bad:
+            text = f"[{common.VERDICT_STYLES[status]}]{text}[/]"
+        if count or status in {"satisfied", "not-satisfied", "unknown"}:
+            parts.append(text)
     return ", ".join(parts)

@@ -1,10 +1,11 @@
-"""`anlan policy`: list the policies, and check an environment against them now."""
+"""`anlan policy`: list, explain and test the policies, and check an environment against them."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -18,10 +19,17 @@ from orchestrator.cli.common import (
     read_folder,
     verdict_text,
 )
-from orchestrator.model.errors import InfrastructureError
+from orchestrator.model.errors import InfrastructureError, InputError
 from orchestrator.model.folders import data_folder
+from orchestrator.model.policy import STATUSES, Policy
+from orchestrator.model.schema import nearest
+
+if TYPE_CHECKING:
+    from orchestrator.policy import Rules
 
 _EXIT_FAIL, _EXIT_UNKNOWN = 1, 5
+_BAD = STATUSES[:3]
+F = TypeVar("F", bound=Callable[..., Any])
 
 _folder_option = click.option(
     "--policies",
@@ -31,87 +39,286 @@ _folder_option = click.option(
 )
 
 
+def _filters(function: F) -> F:
+    """Options that choose policies."""
+    for option in (
+        click.option("--kind", help="Only policies about this kind of fact."),
+        click.option("--catalogue", help="Only policies that evidence a control of this one."),
+        click.option(
+            "--severity",
+            type=click.Choice(["P0", "P1", "P2"], case_sensitive=False),
+            multiple=True,
+            help="Only policies of this severity; may be given more than once.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
 @click.group()
 def policy() -> None:
-    """List policies, and check an environment against them."""
+    """List, explain and test policies, and check an environment against them."""
 
 
 @policy.command("list")
 @_folder_option
+@_filters
 @json_option
-def list_policies(folder: Path | None, as_json: bool) -> None:
-    """List the policies: what they ask for, how severe, for which controls."""
-    from orchestrator.policy import decode_rules, parse_rules  # noqa: PLC0415  (commands import when called)
+def list_policies(
+    folder: Path | None,
+    severity: tuple[str, ...],
+    catalogue: str | None,
+    kind: str | None,
+    as_json: bool,
+) -> None:
+    """List the policies: what they ask for, how severe, for which controls.
 
-    folder = folder or data_folder("policies")
-    name = str(folder)
-    rules = parse_rules(decode_rules(read_folder(folder), folder=name), folder=name)
+    \b
+    Examples:
+      anlan policy list --severity P0
+      anlan policy list --catalogue pci-dss-4.0
+    """
+    rules = _rules(folder)
+    chosen = _chosen(rules, severity, catalogue, kind)
     if as_json:
-        emit(
-            [
-                {
-                    "id": item.id,
-                    "severity": item.severity,
-                    "title": dict(item.title),
-                    "why": item.why,
-                    "applies_to": item.applies_to,
-                    "subjects": list(item.subjects),
-                    "controls": [vars(control) for control in item.controls],
-                }
-                for item in rules.policies
-            ]
-        )
+        emit([_to_json(rules, item) for item in chosen])
         return
     table = _table("policy", "severity", "title", "controls")
-    for item in rules.policies:
-        controls = "\n".join(f"{control.source} {control.id}" for control in item.controls)
-        table.add_row(item.id, item.severity, f"{item.title['en']}\n{item.title['zh']}", controls)
+    for item in chosen:
+        table.add_row(
+            item.id,
+            item.severity,
+            f"{item.title['en']}\n{item.title['zh']}",
+            "\n".join(_controls(rules, item)),
+        )
     console().print(table)
+    console().print(f"{len(chosen)} of {len(rules.policies)} policies")
+
+
+@policy.command()
+@click.argument("name", metavar="POLICY")
+@_folder_option
+@json_option
+def show(name: str, folder: Path | None, as_json: bool) -> None:
+    """Show one policy whole: why, what must hold, what to do when it does not.
+
+    \b
+    Example:
+      anlan policy show tls-version
+    """
+    rules = _rules(folder)
+    found = {item.id: item for item in rules.policies}
+    if name not in found:
+        raise InputError(
+            f"there is no policy {name!r}", nearest(name, found) or "see `anlan policy list`"
+        )
+    item = found[name]
+    if as_json:
+        emit(_to_json(rules, item))
+        return
+    for line in _told(rules, item):
+        click.echo(line)
+
+
+@policy.command()
+@click.argument("names", metavar="[POLICY]...", nargs=-1)
+@_folder_option
+@json_option
+def test(names: tuple[str, ...], folder: Path | None, as_json: bool) -> int:
+    """Try the policies on their own examples, and on facts that must leave them unknown.
+
+    \b
+    Exit codes: 0 each example leads to what it names, 1 one does not.
+    \b
+    Examples:
+      anlan policy test
+      anlan policy test tls-version --policies ./my-policies
+    """
+    from orchestrator.policy.examples import try_examples  # noqa: PLC0415
+
+    rules = _rules(folder)
+    known = [item.id for item in rules.policies]
+    for name in names:
+        if name not in known:
+            raise InputError(f"there is no policy {name!r}", nearest(name, known))
+    chosen = [item for item in rules.policies if not names or item.id in names]
+    tried = [one for item in chosen for one in try_examples(item)]
+    wrong = [one for one in tried if one.wrong]
+    if as_json:
+        emit([vars(one) for one in tried])
+    else:
+        for one in wrong:
+            click.echo(f"{one.policy}, {one.name}: {one.wrong}, it is {one.status}: {one.reason}")
+        click.echo(f"{len(tried) - len(wrong)} of {len(tried)} examples of {len(chosen)} policies")
+    return _EXIT_FAIL if wrong else 0
 
 
 @policy.command()
 @click.argument("environment", metavar="ENV", shell_complete=complete_environment)
 @_folder_option
+@_filters
+@click.option(
+    "--facts",
+    "facts_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Judge the facts of this file (of --out, or raw/facts.json of a run); ask no system.",
+)
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write the facts and the findings to this file (JSON).",
 )
 @json_option
-def check(environment: str, folder: Path | None, out: Path | None, as_json: bool) -> int:
+def check(  # noqa: PLR0917  (one option each)
+    environment: str,
+    folder: Path | None,
+    severity: tuple[str, ...],
+    catalogue: str | None,
+    kind: str | None,
+    facts_file: Path | None,
+    out: Path | None,
+    as_json: bool,
+) -> int:
     """Collect facts from the running systems of ENV and judge them.
 
     \b
-    Exit codes: 0 every policy passes or does not apply, 1 one fails,
-    5 none fails but one is unknown (a system could not be asked).
+    Exit codes: 0 every policy is satisfied or not applicable, 1 one is not satisfied,
+    5 none of these but one is unknown (a system could not be asked) or expired.
+    \b
+    Examples:
+      anlan policy check local
+      anlan policy check local --severity P0 --json
+      anlan policy check local --facts facts.json      # no system is asked
     """
     from datetime import UTC, datetime  # noqa: PLC0415
 
-    from orchestrator.collect import collect  # noqa: PLC0415
-    from orchestrator.drivers.secrets import Secrets  # noqa: PLC0415
-    from orchestrator.model.fact import facts_document  # noqa: PLC0415
-    from orchestrator.policy import rederive_findings  # noqa: PLC0415
+    from orchestrator.model.policy import findings_document  # noqa: PLC0415
+    from orchestrator.policy import Parameters, evaluate  # noqa: PLC0415
 
-    folder = folder or data_folder("policies")
-    described = find_environment(environment)
-    rules = read_folder(folder)
-    descriptor = json.loads(descriptor_path(environment).read_text())
+    rules = _rules(folder)
+    chosen = _chosen(rules, severity, catalogue, kind)
+    parameters = Parameters(json.loads(descriptor_path(environment).read_text()), rules.baseline)
     # A broken policy must be known before the systems are asked.
+    evaluate(chosen, [], parameters, datetime.now(UTC))
+    facts = _facts(environment, {item.kind for item in chosen}, facts_file)
     now = datetime.now(UTC)
-    rederive_findings(rules, facts_document([]), descriptor, now)
-    facts = facts_document(collect(described, Secrets(described)))
-    findings = rederive_findings(rules, facts, descriptor, datetime.now(UTC))
-    document = {"environment": environment, "facts": facts, "findings": findings}
+    found = evaluate(chosen, facts, parameters, now, rules.controls)
+    findings = findings_document(found, now)
     if out is not None:
-        _write(out, document)
+        from orchestrator.model.fact import facts_document  # noqa: PLC0415
+
+        document = {"environment": environment, "facts": facts_document(facts)}
+        _write(out, {**document, "findings": findings})
     if as_json:
         emit(findings)
     else:
-        _show(findings["findings"], len(facts["facts"]))
+        _show(findings["findings"], len(facts))
     statuses = {finding["status"] for finding in findings["findings"]}
-    if "fail" in statuses:
+    if "not-satisfied" in statuses:
         return _EXIT_FAIL
-    return _EXIT_UNKNOWN if "unknown" in statuses else 0
+    return _EXIT_UNKNOWN if statuses.intersection(_BAD) else 0
+
+
+def _facts(environment: str, kinds: Iterable[str], file: Path | None) -> list[Any]:
+    """The facts of a file, or of the running systems."""
+    from orchestrator.collect.kinds import collect_kinds  # noqa: PLC0415
+    from orchestrator.drivers.secrets import Secrets  # noqa: PLC0415
+    from orchestrator.model.fact import parse_facts  # noqa: PLC0415
+
+    if file is None:
+        described = find_environment(environment)
+        return collect_kinds(described, Secrets(described), sorted(kinds))
+    try:
+        document = json.loads(file.read_text())
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", file=str(file)) from error
+    except ValueError as error:
+        raise InputError(f"not JSON: {error}", file=str(file)) from error
+    inner = document.get("facts") if isinstance(document, dict) else None
+    return parse_facts(inner if isinstance(inner, dict) else document, file=str(file))
+
+
+def _rules(folder: Path | None) -> Rules:
+    from orchestrator.policy import decode_rules, parse_rules  # noqa: PLC0415  (commands import when called)
+
+    folder = folder or data_folder("policies")
+    name = str(folder)
+    return parse_rules(decode_rules(read_folder(folder), folder=name), folder=name)
+
+
+def _chosen(
+    rules: Rules, severity: tuple[str, ...], catalogue: str | None, kind: str | None
+) -> list[Policy]:
+    """The policies that the filters leave. Raises InputError for a name that does not exist."""
+    chosen = list(rules.policies)
+    if severity:
+        chosen = [item for item in chosen if item.severity in severity]
+    if catalogue is not None:
+        if catalogue not in rules.catalogues:
+            known = ", ".join(rules.catalogues)
+            todo = nearest(catalogue, rules.catalogues) or f"the catalogues are {known}"
+            raise InputError(f"there is no catalogue {catalogue!r}", todo)
+        named = {name for one in rules.catalogues[catalogue].controls for name in one.policies}
+        chosen = [item for item in chosen if item.id in named]
+    if kind is not None:
+        kinds = sorted({item.kind for item in rules.policies})
+        if kind not in kinds:
+            todo = nearest(kind, kinds) or f"the kinds are {', '.join(kinds)}"
+            raise InputError(f"no policy is about a kind of fact {kind!r}", todo)
+        chosen = [item for item in chosen if item.kind == kind]
+    return chosen
+
+
+def _controls(rules: Rules, item: Policy) -> list[str]:
+    return [
+        f"{one.source} {one.id}" + (f" ({one.threshold})" if one.threshold else "")
+        for one in rules.controls.get(item.id, ())
+    ]
+
+
+def _to_json(rules: Rules, item: Policy) -> dict[str, Any]:
+    fix = item.remediation
+    return {
+        "id": item.id,
+        "severity": item.severity,
+        "title": dict(item.title),
+        "rationale": dict(item.rationale),
+        "facts": item.kind,
+        "subjects": list(item.subjects),
+        "valid_hours": item.valid_hours,
+        "parameters": dict(item.parameters),
+        "where": [vars(one) for one in item.where],
+        "must": [vars(one) for one in item.must],
+        "remediation": {**fix.text, "role": fix.role, "tags": list(fix.tags), "safe": fix.safe},
+        "controls": [vars(one) for one in rules.controls.get(item.id, ())],
+    }
+
+
+def _told(rules: Rules, item: Policy) -> Iterable[str]:
+    """One policy for a reader, line by line."""
+    yield f"{item.id}  {item.severity}"
+    for language in ("en", "zh"):
+        yield f"  {item.title[language]}"
+        yield f"  {item.rationale[language]}"
+    yield f"facts: {item.kind} of {', '.join(item.subjects)}, valid for {item.valid_hours:g} h"
+    for name, value in item.parameters.items():
+        yield f"parameter {name}: {_source(value)}"
+    for word, conditions in (("where", item.where), ("must", item.must)):
+        for one in conditions:
+            yield f"{word}: {one.field} {json.dumps(one.schema, ensure_ascii=False)}"
+            if one.message:
+                yield f"  else: {one.message}"
+    yield f"to do: {item.remediation.text['en']}"
+    yield f"       {item.remediation.text['zh']}"
+    for control in _controls(rules, item):
+        yield f"control: {control}"
+
+
+def _source(value: Any) -> str:
+    if isinstance(value, dict):
+        ((where, path),) = value.items()
+        return f"{path} of the {'descriptor' if where == 'environment' else where}"
+    return str(value)
 
 
 def _write(path: Path, document: dict[str, Any]) -> None:
@@ -139,7 +346,7 @@ def _show(findings: list[dict[str, Any]], facts: int) -> None:
     table = _table("policy", "severity", "result", "seen", "title, and why not")
     for item in findings:
         says = escape(item["title"]["en"])
-        if item["status"] in {"fail", "unknown"}:
+        if item["status"] in _BAD:
             says += "".join(
                 f"\n  [bold]{entry['subject']}[/]: {escape(entry['reason'])}"
                 for entry in item["observations"]
@@ -149,11 +356,8 @@ def _show(findings: list[dict[str, Any]], facts: int) -> None:
         table.add_row(item["policy"], item["severity"], verdict_text(item["status"]), seen, says)
     screen = console()
     screen.print(table)
-    counts = {
-        status: sum(item["status"] == status for item in findings)
-        for status in ("pass", "fail", "unknown", "not_applicable")
-    }
+    counts = {status: sum(item["status"] == status for item in findings) for status in STATUSES}
     told = ", ".join(
-        f"{number} {status.replace('_', ' ')}" for status, number in counts.items() if number
+        f"{number} {status.replace('-', ' ')}" for status, number in counts.items() if number
     )
     screen.print(f"{len(findings)} policies on {facts} facts: {told}")

@@ -15,8 +15,9 @@ from hvac.exceptions import Forbidden
 
 from orchestrator.drivers.credentials import Credentials
 from orchestrator.drivers.secrets import Secrets
-from orchestrator.model.errors import AnlanError
+from orchestrator.model.errors import AnlanError, InfrastructureError
 from orchestrator.model.fact import Fact, FactStatus
+from orchestrator.model.fact_kinds import wrong_data
 
 _DENIALS = (
     Forbidden,
@@ -58,7 +59,7 @@ def observe(collector: Collector) -> Fact:
     status: FactStatus = "observed"
     observation, error = None, ""
     try:
-        observation = collector.look()
+        observation = _checked(collector.kind, collector.look())
     # Whatever goes wrong with one subject must not hide the other facts: it becomes the fact.
     except Exception as failure:  # noqa: BLE001
         status, error = status_of(failure), _text(failure)
@@ -74,6 +75,16 @@ def observe(collector: Collector) -> Fact:
         error=error,
         data=observation.data if observation else {},
     )
+
+
+def _checked(kind: str, observation: Observation) -> Observation:
+    """Return it. Raises InfrastructureError for data that are not of the kind's schema."""
+    if wrong := wrong_data(kind, observation.data):
+        raise InfrastructureError(
+            f"what was seen does not have the shape of a fact of kind {kind}: {wrong}",
+            "report it: the collector does not know this version of its system",
+        )
+    return observation
 
 
 def status_of(failure: BaseException) -> FactStatus:

@@ -13,6 +13,7 @@ from typing import Any
 from orchestrator.engine import permit
 from orchestrator.engine.critical_path import critical_path
 from orchestrator.engine.measure import Steps, check_of, measure, rounded
+from orchestrator.model.policy import STATUSES
 
 EXIT_CODES = {"pass": 0, "fail": 1, "inconclusive": 5}
 
@@ -84,9 +85,9 @@ def derive(plan: Mapping[str, Any], raw: Mapping[str, Any]) -> dict[str, Any]:
 
 def _exit_code(verdict: str, policies: Mapping[str, int] | None) -> int:
     """The drill's verdict and the policies' together: one failure fails, one doubt leaves doubt."""
-    if verdict == "fail" or (policies and policies["fail"]):
+    if verdict == "fail" or (policies and policies["not-satisfied"]):
         return EXIT_CODES["fail"]
-    if verdict == "inconclusive" or policies is None or policies["unknown"]:
+    if verdict == "inconclusive" or policies is None or policies["unknown"] or policies["expired"]:
         return EXIT_CODES["inconclusive"]
     return EXIT_CODES["pass"]
 
@@ -131,7 +132,7 @@ def _target(name: str, target: float, measured: float | None) -> dict[str, Any]:
 def _policies(findings: Any) -> dict[str, int] | None:
     if not isinstance(findings, dict):
         return None
-    counts = dict.fromkeys(("pass", "fail", "unknown", "not_applicable"), 0)
+    counts: dict[str, int] = dict.fromkeys(STATUSES, 0)
     for finding in findings["findings"]:
         counts[finding["status"]] += 1
     return counts

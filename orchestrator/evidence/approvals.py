@@ -22,8 +22,8 @@ from orchestrator.model import change_window
 from orchestrator.model.canonical import canonical, canonical_loads, digest
 from orchestrator.model.errors import InputError, Refused
 from orchestrator.model.fact import timestamp
-from orchestrator.model.policy import load_yaml
 from orchestrator.model.schema import check
+from orchestrator.model.yaml_text import load_yaml
 
 PREDICATE = "https://anlan.dev/predicates/dr-approval/v1"
 Word = Literal["approve", "reject"]

@@ -16,8 +16,8 @@ from typing import Any, Literal
 from orchestrator.model.canonical import sha256
 from orchestrator.model.errors import InputError
 from orchestrator.model.fact import timestamp
-from orchestrator.model.policy import load_yaml
 from orchestrator.model.schema import check
+from orchestrator.model.yaml_text import load_yaml
 
 Impact = Literal["none", "isolated", "production"]
 PLAN_SCHEMA = "anlan.plan/v1"

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any, Literal
 
 from orchestrator.model.canonical import digest
@@ -64,7 +65,7 @@ class Fact:
             "data": self.data,
         }
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """sha256 of the canonical JSON form, 64 hex digits."""
         return digest(self.to_json())

@@ -10,19 +10,30 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-import yaml
-
+from orchestrator.model.conditions import check_condition, references
 from orchestrator.model.errors import InputError
 from orchestrator.model.fact import timestamp
-from orchestrator.model.schema import check
+from orchestrator.model.fact_kinds import fact_kinds, field_schema
+from orchestrator.model.schema import check, nearest
+from orchestrator.model.yaml_text import load_yaml, located
 
-Status = Literal["pass", "fail", "unknown", "not_applicable"]
-FINDINGS_SCHEMA = "anlan.findings/v1"
+Status = Literal["satisfied", "not-satisfied", "not-applicable", "unknown", "expired"]
+STATUSES: tuple[Status, ...] = (
+    "not-satisfied",
+    "unknown",
+    "expired",
+    "satisfied",
+    "not-applicable",
+)
+"""Every status, the one that a reader must see first first."""
+FINDINGS_SCHEMA = "anlan.findings/v2"
+DESCRIPTOR = "environment."
+"""A condition's field that begins so is one of the environment descriptor."""
 
 
 @dataclass(frozen=True)
 class Control:
-    """A reference to a control text; `threshold` says whether that text gives a number at all."""
+    """A reference to a control of a catalogue; `threshold` is the number that its text gives."""
 
     source: str
     id: str
@@ -31,28 +42,52 @@ class Control:
 
 @dataclass(frozen=True)
 class Condition:
-    """`field` (a path into a fact's data) must stand in relation `op` to `value`, or else."""
+    """What stands at `field` (a path into a fact's data) must satisfy a JSON Schema, or else."""
 
     field: str
-    op: str
-    value: Any
+    schema: Mapping[str, Any]
     message: str
 
 
 @dataclass(frozen=True)
+class Remediation:
+    """What to do; `role` and `tags` name what of Ansible does it, `safe` whether unattended."""
+
+    text: Mapping[str, str]
+    role: str
+    tags: tuple[str, ...]
+    safe: bool
+
+
+@dataclass(frozen=True)
+class Example:
+    """Data of a fact and what the policy must say of it."""
+
+    expect: Status
+    data: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    parameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Policy:
-    """One policy; `subjects` are patterns of the whole population ({site} is every site)."""
+    """One policy; `subjects` are patterns of the whole population ({site} is every site).
+
+    An observation holds for `valid_hours`; after that nobody knows.
+    """
 
     id: str
     title: Mapping[str, str]
-    why: str
+    rationale: Mapping[str, str]
     severity: str
-    controls: tuple[Control, ...]
-    applies_to: str
+    kind: str
     subjects: tuple[str, ...]
+    valid_hours: float
     where: tuple[Condition, ...]
     parameters: Mapping[str, Any]
     must: tuple[Condition, ...]
+    remediation: Remediation
+    examples: tuple[Example, ...]
 
 
 @dataclass(frozen=True)
@@ -76,16 +111,20 @@ class Observation:
 
 @dataclass(frozen=True)
 class Finding:
-    """What one policy says about its whole population."""
+    """What one policy says about its whole population.
 
-    policy: str
-    title: Mapping[str, str]
-    severity: str
+    `observed_at` is the time of its oldest fact, `valid_until` when the first of them expires;
+    both None without a fact.
+    """
+
+    policy: Policy
     controls: tuple[Control, ...]
     status: Status
     reason: str
     population_size: int
     observed: int
+    observed_at: datetime | None
+    valid_until: datetime | None
     parameters: Mapping[str, Any]
     observations: tuple[Observation, ...]
 
@@ -97,9 +136,9 @@ class Finding:
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form (schema `finding`)."""
         return {
-            "policy": self.policy,
-            "title": dict(self.title),
-            "severity": self.severity,
+            "policy": self.policy.id,
+            "title": dict(self.policy.title),
+            "severity": self.policy.severity,
             "controls": [
                 {"source": item.source, "id": item.id, "threshold": item.threshold}
                 for item in self.controls
@@ -108,6 +147,8 @@ class Finding:
             "reason": self.reason,
             "population_size": self.population_size,
             "observed": self.observed,
+            "observed_at": timestamp(self.observed_at) if self.observed_at else None,
+            "valid_until": timestamp(self.valid_until) if self.valid_until else None,
             "parameters": dict(self.parameters),
             "observations": [item.to_json() for item in self.observations],
             "evidence": list(self.evidence),
@@ -123,84 +164,100 @@ def findings_document(findings: Iterable[Finding], evaluated_at: datetime) -> di
     }
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """Safe YAML without duplicate keys (the last one would win silently)."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for position, key in enumerate(keys):
-            if key in keys[:position]:
-                mark = node.value[position][0].start_mark
-                raise yaml.constructor.ConstructorError(
-                    "while reading a mapping", node.start_mark, f"duplicate key {key!r}", mark
-                )
-        return super().construct_mapping(node, deep)
+def _condition(data: Mapping[str, Any]) -> Condition:
+    return Condition(data["field"], data["schema"], data.get("else", ""))
 
 
-def load_yaml(text: str, *, file: str = "") -> Any:
-    """Parse safe YAML without duplicate keys. Raises InputError with file, line and column."""
-    try:
-        return yaml.load(text, _StrictLoader)  # noqa: S506  (a SafeLoader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        path = f"line {mark.line + 1} column {mark.column + 1}" if mark else ""
-        raise InputError(f"not YAML: {error.problem}", file=file, path=path) from error
-    except yaml.YAMLError as error:
-        raise InputError(f"not YAML: {error}", file=file) from error
+def _remediation(data: Mapping[str, Any]) -> Remediation:
+    text = {"en": data["en"], "zh": data["zh"]}
+    return Remediation(
+        text, data.get("role", ""), tuple(data.get("tags", ())), data.get("safe", False)
+    )
 
 
-def _condition(data: dict[str, Any]) -> Condition:
-    return Condition(data["field"], data["is"], data.get("value"), data.get("else", ""))
+def _example(data: Mapping[str, Any]) -> Example:
+    return Example(
+        data["expect"], data["data"], data.get("environment", {}), data.get("parameters", {})
+    )
+
+
+def _policy(data: Mapping[str, Any]) -> Policy:
+    return Policy(
+        id=data["id"],
+        title=data["title"],
+        rationale=data["rationale"],
+        severity=data["severity"],
+        kind=data["facts"],
+        subjects=tuple(data["subjects"]),
+        valid_hours=data["valid_hours"],
+        where=tuple(_condition(item) for item in data.get("where", [])),
+        parameters=data.get("parameters", {}),
+        must=tuple(_condition(item) for item in data["must"]),
+        remediation=_remediation(data["remediation"]),
+        examples=tuple(_example(item) for item in data["examples"]),
+    )
 
 
 def parse_policies(text: str, *, file: str = "") -> list[Policy]:
     """Return the policies of one YAML file.
 
-    Raises InputError naming file, path and reason: schema violations, an id used twice, a
-    condition whose parameter is not declared.
+    Raises InputError naming file, line and reason: schema violations, an id used twice, a kind of
+    fact or a field that does not exist, a condition whose parameter is not declared.
     """
     document = load_yaml(text, file=file)
-    check(document, "policy", file=file)
+    check(document, "policy", file=file, text=text)
     policies: list[Policy] = []
     for position, data in enumerate(document["policies"]):
         path = f"$.policies[{position}]"
-        if any(policy.id == data["id"] for policy in policies):
-            raise InputError(f"id {data['id']!r} is used twice", file=file, path=f"{path}.id")
-        parameters = data.get("parameters", {})
-        for part in ("where", "must"):
-            for number, condition in enumerate(data.get(part, [])):
-                value = condition.get("value")
-                if isinstance(value, dict) and value.get("parameter") not in parameters:
-                    raise InputError(
-                        f"parameter {value.get('parameter')!r} is not declared by the policy",
-                        f"declare it under {path}.parameters",
-                        file=file,
-                        path=f"{path}.{part}[{number}].value",
-                    )
-        policies.append(
-            Policy(
-                id=data["id"],
-                title=data["title"],
-                why=data["why"],
-                severity=data["severity"],
-                controls=tuple(
-                    Control(item["source"], item["id"], item.get("threshold", ""))
-                    for item in data["controls"]
-                ),
-                applies_to=data["applies_to"],
-                subjects=tuple(data["subjects"]),
-                where=tuple(_condition(item) for item in data.get("where", [])),
-                parameters=parameters,
-                must=tuple(_condition(item) for item in data["must"]),
-            )
-        )
+        try:
+            if any(policy.id == data["id"] for policy in policies):
+                raise InputError(f"id {data['id']!r} is used twice", path="id")
+            policies.append(_checked(_policy(data)))
+        except InputError as error:
+            where = f"{path}.{error.path}"
+            raise InputError(
+                f"policy {data['id']}: {error.reason}",
+                error.todo,
+                file=located(text, where, file=file),
+                path=where,
+            ) from error
     return policies
+
+
+def _checked(policy: Policy) -> Policy:
+    """Return the policy. Raises InputError, `path` within the policy, for what cannot be."""
+    if policy.kind not in fact_kinds():
+        todo = nearest(policy.kind, fact_kinds()) or f"the kinds are {', '.join(fact_kinds())}"
+        raise InputError(f"there is no kind of fact {policy.kind!r}", todo, path="facts")
+    for part, conditions in (("where", policy.where), ("must", policy.must)):
+        for number, condition in enumerate(conditions):
+            _check_condition(policy, condition, f"{part}[{number}]")
+    return policy
+
+
+def _check_condition(policy: Policy, condition: Condition, path: str) -> None:
+    for name in sorted(references(condition.schema) - set(policy.parameters)):
+        raise InputError(
+            f"parameter {name!r} is not declared by the policy",
+            nearest(name, policy.parameters) or "declare it under parameters",
+            path=f"{path}.schema",
+        )
+    field: Mapping[str, Any] = {}
+    if not condition.field.startswith(DESCRIPTOR) and condition.field != "subject":
+        try:
+            field = field_schema(policy.kind, condition.field)
+        except InputError as error:
+            raise InputError(error.reason, error.todo, path=f"{path}.field") from error
+    try:
+        check_condition(condition.schema, field, policy.parameters)
+    except InputError as error:
+        raise InputError(error.reason, error.todo, path=f"{path}.schema{error.path}") from error
 
 
 def parse_baseline(text: str, *, file: str = "") -> dict[str, list[str]]:
     """Return the accepted names of each list of a baseline file. Raises InputError."""
     document = load_yaml(text, file=file)
-    check(document, "baseline", file=file)
+    check(document, "baseline", file=file, text=text)
     return {
         name: [entry["name"] for entry in entries] for name, entries in document["lists"].items()
     }

@@ -17,8 +17,8 @@ from croniter import croniter
 
 from orchestrator.model.errors import InputError
 from orchestrator.model.fact import parse_timestamp, timestamp
-from orchestrator.model.policy import load_yaml
 from orchestrator.model.schema import check
+from orchestrator.model.yaml_text import load_yaml
 
 APPLIED_SCHEMA = "anlan.applied-schedule/v1"
 _SHORTEST_MINUTES = 5

@@ -1,22 +1,26 @@
-"""The relations that a condition may demand, each a small pure function."""
+"""What a condition's schema finds in a fact's data: JSON Schema with the keywords of our own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Any
 
-from orchestrator.model.fact import parse_timestamp
-from orchestrator.model.policy import Condition
+from jsonschema import Draft202012Validator, ValidationError
+from jsonschema.validators import extend
 
-_VERSIONS = {"SSLv3": 0, "TLSv1": 1, "TLSv1.1": 2, "TLSv1.2": 3, "TLSv1.3": 4}
+from orchestrator.model.conditions import TLS_VERSIONS
+from orchestrator.model.fact import parse_timestamp
+
 MISSING = object()
+Validator = Any
+"""A jsonschema validator class, which that library has no type for."""
 
 
 class Undecidable(ValueError):
-    """A value that the relation cannot be asked about: the answer is unknown."""
+    """A value that the condition cannot be asked about: the answer is unknown."""
 
 
 @dataclass(frozen=True)
@@ -25,18 +29,10 @@ class Violation:
 
     actual: Any
     expected: Any
-    offending: Any
+    offending: tuple[Any, ...]
 
 
-def _rank(value: Any) -> float:
-    if isinstance(value, str) and value in _VERSIONS:
-        return _VERSIONS[value]
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise Undecidable(f"{value!r} is neither a number nor a TLS version")
-    return float(value)
-
-
-def _items(value: Any) -> list[Any]:
+def _list(value: Any) -> list[Any]:
     if not isinstance(value, list):
         raise Undecidable(f"{value!r} is not a list")
     return value
@@ -51,50 +47,60 @@ def _moment(value: Any) -> datetime:
         raise Undecidable(str(error)) from error
 
 
-def _matches(name: Any, patterns: list[Any]) -> bool:
-    return any(fnmatchcase(str(name), str(pattern)) for pattern in patterns)
+def _rank(version: Any) -> int:
+    if version not in TLS_VERSIONS:
+        raise Undecidable(f"{version!r} is not a TLS version")
+    return TLS_VERSIONS.index(version)
 
 
-Relation = Callable[[Any, Any, datetime], Any]
-"""(actual, expected, now) → None when it holds, else the offending part."""
-
-_HOLDS = None
-
-
-def _only(actual: Any, expected: Any, now: datetime) -> Any:
-    patterns = _items(expected)
-    return [item for item in _items(actual) if not _matches(item, patterns)] or _HOLDS
+def _only_matching(patterns: list[str], value: Any) -> list[Any]:
+    return [
+        item
+        for item in _list(value)
+        if not any(fnmatchcase(str(item), pattern) for pattern in patterns)
+    ]
 
 
-def _includes(actual: Any, expected: Any, now: datetime) -> Any:
-    wanted = expected if isinstance(expected, list) else [expected]
-    have = _items(actual)
-    return [f"{item} is missing" for item in wanted if item not in have] or _HOLDS
+def _includes(wanted: list[Any], value: Any) -> list[Any]:
+    have = _list(value)
+    return [f"{item} is missing" for item in wanted if item not in have]
 
 
-def _when(holds: Callable[[Any, Any, datetime], bool]) -> Relation:
-    return lambda actual, expected, now: _HOLDS if holds(actual, expected, now) else [actual]
+def _minimum_version(version: str, value: Any) -> list[Any]:
+    return [value] if _rank(value) < _rank(version) else []
 
 
-def _same(actual: Any, expected: Any) -> bool:
-    return type(actual) is type(expected) and bool(actual == expected)
+Judge = Callable[[Any, Any], list[Any]]
+"""(what is demanded, the value) → what offends, nothing when it holds. Raises Undecidable."""
 
 
-RELATIONS: dict[str, Relation] = {
-    "equals": _when(lambda a, e, _: _same(a, e)),
-    "not_equals": _when(lambda a, e, _: not _same(a, e)),
-    "at_least": _when(lambda a, e, _: _rank(a) >= _rank(e)),
-    "at_most": _when(lambda a, e, _: _rank(a) <= _rank(e)),
-    "one_of": _when(lambda a, e, _: a in _items(e)),
-    "none_of": _when(lambda a, e, _: a not in _items(e)),
-    "only": _only,
-    "includes": _includes,
-    "empty": lambda a, _, __: list(a) or _HOLDS if isinstance(a, (list, str)) else [a],
-    "not_empty": _when(lambda a, _, __: isinstance(a, (list, str, dict)) and len(a) > 0),
-    "hours_left_at_least": _when(lambda a, e, now: _moment(a) - now >= timedelta(hours=_rank(e))),
-    "age_hours_at_most": _when(lambda a, e, now: now - _moment(a) <= timedelta(hours=_rank(e))),
-    "age_days_at_least": _when(lambda a, e, now: now - _moment(a) >= timedelta(days=_rank(e))),
-}
+def _keyword(judge: Judge) -> Callable[..., Iterator[ValidationError]]:
+    def check(_: Validator, demanded: Any, value: Any, __: Any) -> Iterator[ValidationError]:
+        for offending in judge(demanded, value):
+            yield ValidationError("", instance=offending)
+
+    return check
+
+
+def dialect(now: datetime) -> Validator:
+    """Return the validator class of conditions, for an evaluation at this time."""
+
+    def when(holds: Callable[[datetime, timedelta], bool], unit: str) -> Judge:
+        return lambda demanded, value: (
+            [] if holds(_moment(value), timedelta(**{unit: demanded})) else [value]
+        )
+
+    judges: dict[str, Judge] = {
+        "onlyMatching": _only_matching,
+        "includes": _includes,
+        "minimumVersion": _minimum_version,
+        "minimumHoursLeft": when(lambda moment, span: moment - now >= span, "hours"),
+        "maximumAgeHours": when(lambda moment, span: now - moment <= span, "hours"),
+        "minimumAgeDays": when(lambda moment, span: now - moment >= span, "days"),
+    }
+    return extend(  # type: ignore[no-untyped-call]
+        Draft202012Validator, {name: _keyword(judge) for name, judge in judges.items()}
+    )
 
 
 def lookup(data: Any, path: str) -> list[Any]:
@@ -116,22 +122,37 @@ def lookup(data: Any, path: str) -> list[Any]:
     return values
 
 
-def violations(
-    condition: Condition, data: dict[str, Any], expected: Any, now: datetime
-) -> list[Violation]:
-    """Return how `data` breaks the condition (empty: it holds).
+def violations(field: str, validator: Validator, data: Mapping[str, Any]) -> list[Violation]:
+    """Return how `data` breaks a condition on a field (empty: it holds).
 
-    Raises Undecidable when the field is missing or has no value the relation can be asked about.
-    A list with no element to look at breaks a condition on its elements: nothing was proven.
+    Raises Undecidable when the field is missing, is null, or is of another type than the condition
+    asks about. A list with no element to look at breaks a condition on its elements: nothing was
+    proven.
     """
-    values = lookup(data, condition.field)
+    values = lookup(data, field)
     if not values:
-        return [Violation("nothing", expected, "nothing")]
+        return [Violation("nothing", "something", ("nothing",))]
     broken: list[Violation] = []
     for actual in values:
         if actual is MISSING or actual is None:
-            raise Undecidable(f"the fact has no {condition.field}")
-        offending = RELATIONS[condition.op](actual, expected, now)
-        if offending is not _HOLDS:
-            broken.append(Violation(actual, expected, offending))
+            raise Undecidable(f"the fact has no {field}")
+        for keyword, errors in _by_keyword(validator, actual).items():
+            if keyword == "type":
+                raise Undecidable(f"{field} is {actual!r}, of another type than is asked about")
+            offending = tuple(part for error in errors for part in _parts(error))
+            broken.append(Violation(actual, errors[0].validator_value, offending))
     return broken
+
+
+def _by_keyword(validator: Validator, actual: Any) -> dict[str, list[ValidationError]]:
+    found: dict[str, list[ValidationError]] = {}
+    for error in validator.iter_errors(actual):
+        found.setdefault(error.schema_path[0], []).append(error)
+    return found
+
+
+def _parts(error: ValidationError) -> list[Any]:
+    """What of the value offends: of a list that must be short, each element."""
+    if error.validator == "maxItems" and isinstance(error.instance, list):
+        return list(error.instance)
+    return [error.instance]

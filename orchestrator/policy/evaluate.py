@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
-from orchestrator.model.fact import Fact
-from orchestrator.model.policy import Condition, Finding, Observation, Policy, Status
-from orchestrator.policy.conditions import Undecidable, Violation, violations
+from orchestrator.model.conditions import resolve
+from orchestrator.model.fact import Fact, timestamp
+from orchestrator.model.policy import (
+    DESCRIPTOR,
+    STATUSES,
+    Condition,
+    Control,
+    Finding,
+    Observation,
+    Policy,
+    Status,
+)
+from orchestrator.policy.conditions import Undecidable, Validator, Violation, dialect, violations
 from orchestrator.policy.parameters import Parameters
 
 _SHOWN = 8
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
     """A value as a reader wants it: lists without brackets, cut when long."""
-    if isinstance(value, list):
+    if isinstance(value, (list, tuple)):
         shown = ", ".join(str(item) for item in value[:_SHOWN])
         return shown + (f" and {len(value) - _SHOWN} more" if len(value) > _SHOWN else "")
     if isinstance(value, bool):
@@ -24,110 +35,155 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def _expected(condition: Condition, parameters: Mapping[str, Any]) -> Any:
-    value = condition.value
-    return parameters[value["parameter"]] if isinstance(value, dict) else value
+@dataclass(frozen=True)
+class _Rule:
+    """A condition with its parameters in their places."""
+
+    condition: Condition
+    validator: Validator
+
+    def broken(self, data: Mapping[str, Any]) -> list[Violation]:
+        return violations(self.condition.field, self.validator, data)
+
+    def message(self, violation: Violation, subject: str) -> str:
+        return (
+            self.condition.message.replace("{actual}", text_of(violation.actual))
+            .replace("{expected}", text_of(violation.expected))
+            .replace("{offending}", text_of(violation.offending))
+            .replace("{subject}", subject)
+        )
 
 
-def _message(condition: Condition, broken: Violation, subject: str) -> str:
-    return (
-        condition.message.replace("{actual}", _text(broken.actual))
-        .replace("{expected}", _text(broken.expected))
-        .replace("{offending}", _text(broken.offending))
-        .replace("{subject}", subject)
-    )
+class _Judge:
+    """One policy in one environment at one time."""
 
+    def __init__(
+        self, policy: Policy, parameters: Parameters, dialect_class: Validator, now: datetime
+    ) -> None:
+        self.policy, self.now = policy, now
+        self.parameters = parameters.resolve(policy)
+        self.descriptor = parameters.environment
 
-def _judge(
-    policy: Policy, fact: Fact, parameters: Mapping[str, Any], now: datetime
-) -> tuple[Status, str]:
-    if fact.status != "observed":
-        return "unknown", f"{fact.status}: {fact.error}"
-    data = {**fact.data, "subject": fact.subject}
-    try:
-        for condition in policy.where:
-            if violations(condition, data, _expected(condition, parameters), now):
-                return "not_applicable", f"{condition.field} is outside the policy"
-    except Undecidable as error:
-        return "unknown", str(error)
-    broken: list[str] = []
-    undecided: list[str] = []
-    for condition in policy.must:
+        def rules(conditions: Iterable[Condition]) -> list[_Rule]:
+            return [
+                _Rule(one, dialect_class(resolve(one.schema, self.parameters)))
+                for one in conditions
+            ]
+
+        self.where, self.must = rules(policy.where), rules(policy.must)
+
+    def judge(self, fact: Fact) -> tuple[Status, str]:
+        """The status of one fact, and why it is not satisfied."""
+        if fact.status != "observed":
+            return "unknown", f"{fact.status}: {fact.error}"
+        if (until := self.until(fact)) < self.now:
+            told = f"observed {timestamp(fact.collected_at)}, which held until {timestamp(until)}"
+            return "expired", told
+        descriptor = {DESCRIPTOR.removesuffix("."): self.descriptor}
+        return self._judge({**fact.data, "subject": fact.subject, **descriptor})
+
+    def _judge(self, data: Mapping[str, Any]) -> tuple[Status, str]:
         try:
-            for violation in violations(condition, data, _expected(condition, parameters), now):
-                message = _message(condition, violation, fact.subject)
-                if message not in broken:
-                    broken.append(message)
+            for rule in self.where:
+                if rule.broken(data):
+                    return "not-applicable", f"{rule.condition.field} is outside the policy"
         except Undecidable as error:
-            undecided.append(str(error))
-    if broken:
-        return "fail", "; ".join(broken)
-    if undecided:
-        return "unknown", "; ".join(undecided)
-    return "pass", ""
+            return "unknown", str(error)
+        broken: dict[str, None] = {}
+        undecided: list[str] = []
+        for rule in self.must:
+            try:
+                for violation in rule.broken(data):
+                    broken[rule.message(violation, data["subject"])] = None
+            except Undecidable as error:
+                undecided.append(str(error))
+        if broken:
+            return "not-satisfied", "; ".join(broken)
+        if undecided:
+            return "unknown", "; ".join(undecided)
+        return "satisfied", ""
+
+    def until(self, fact: Fact) -> datetime:
+        """Until when an observation holds."""
+        return fact.collected_at + timedelta(hours=self.policy.valid_hours)
 
 
 def _population(policy: Policy, sites: Iterable[str]) -> list[str]:
     """The subjects that must be observed: `{site}` stands for every site."""
-    names: list[str] = []
+    names: dict[str, None] = {}
     for pattern in policy.subjects:
-        expanded = (
-            [pattern.replace("{site}", site) for site in sites]
-            if "{site}" in pattern
-            else [pattern]
-        )
-        names.extend(name for name in expanded if name not in names)
-    return names
+        for site in sites if "{site}" in pattern else [""]:
+            names[pattern.replace("{site}", site)] = None
+    return list(names)
 
 
 def _total(observations: Sequence[Observation]) -> tuple[Status, str]:
-    """One failure fails; else one unknown leaves it unknown; else one pass is needed."""
-    worst: tuple[Status, ...] = ("fail", "unknown")
-    for status in worst:
+    """One failure fails; else one unknown or expired leaves it so; else one must hold."""
+    for status in STATUSES[:3]:
         bad = [item for item in observations if item.status == status]
         if bad:
             return status, "; ".join(f"{item.subject}: {item.reason}" for item in bad)
-    if any(item.status == "pass" for item in observations):
-        return "pass", ""
-    return "not_applicable", "no subject is within the policy"
+    if any(item.status == "satisfied" for item in observations):
+        return "satisfied", ""
+    return "not-applicable", "no subject is within the policy"
 
 
-def _evaluate(
-    policy: Policy, facts: Sequence[Fact], parameters: Parameters, now: datetime
+def _finding(
+    judge: _Judge,
+    facts: Mapping[tuple[str, str], Sequence[Fact]],
+    parameters: Parameters,
+    controls: tuple[Control, ...],
 ) -> Finding:
-    resolved = parameters.resolve(policy)
+    policy = judge.policy
     population = _population(policy, parameters.sites)
-    mine = [fact for fact in facts if fact.kind == policy.applies_to]
     observations: list[Observation] = []
+    judged: list[Fact] = []
     for subject in population:
-        about = [fact for fact in mine if fact.subject == subject]
+        about = facts.get((policy.kind, subject), ())
         if not about:
             observations.append(Observation(subject, "unknown", "nothing was collected", None))
         for fact in about:
-            status, reason = _judge(policy, fact, resolved, now)
+            status, reason = judge.judge(fact)
             observations.append(Observation(subject, status, reason, fact.digest))
+            judged.append(fact)
     status, reason = _total(observations)
-    observed = {fact.subject for fact in mine if fact.status == "observed"}
     return Finding(
-        policy=policy.id,
-        title=policy.title,
-        severity=policy.severity,
-        controls=policy.controls,
+        policy=policy,
+        controls=controls,
         status=status,
         reason=reason,
         population_size=len(population),
-        observed=len(observed.intersection(population)),
-        parameters=resolved,
+        observed=len({fact.subject for fact in judged if fact.status == "observed"}),
+        observed_at=min((fact.collected_at for fact in judged), default=None),
+        valid_until=min((judge.until(fact) for fact in judged), default=None),
+        parameters=judge.parameters,
         observations=tuple(observations),
     )
 
 
 def evaluate(
-    policies: Iterable[Policy], facts: Sequence[Fact], parameters: Parameters, now: datetime
+    policies: Iterable[Policy],
+    facts: Iterable[Fact],
+    parameters: Parameters,
+    now: datetime,
+    controls: Mapping[str, tuple[Control, ...]] | None = None,
 ) -> list[Finding]:
     """Return one finding for each policy, in their order.
 
-    A subject of the population without an observed fact is `unknown`, never `pass`. Raises
-    InputError when a parameter's source does not exist.
+    A subject of the population without an observed fact is `unknown`, never `satisfied`.
+    `controls` are those that each policy is evidence for. Raises InputError when a parameter's
+    source does not exist.
     """
-    return [_evaluate(policy, facts, parameters, now) for policy in policies]
+    found: dict[tuple[str, str], list[Fact]] = {}
+    for fact in facts:
+        found.setdefault((fact.kind, fact.subject), []).append(fact)
+    dialect_class = dialect(now)
+    return [
+        _finding(
+            _Judge(policy, parameters, dialect_class, now),
+            found,
+            parameters,
+            (controls or {}).get(policy.id, ()),
+        )
+        for policy in policies
+    ]

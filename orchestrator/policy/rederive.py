@@ -9,7 +9,8 @@ from typing import Any
 from orchestrator.model.fact import parse_facts
 from orchestrator.model.policy import findings_document
 from orchestrator.policy.evaluate import evaluate
-from orchestrator.policy.parameters import Parameters, decode_rules, parse_rules
+from orchestrator.policy.parameters import Parameters
+from orchestrator.policy.rules import decode_rules, parse_rules
 
 
 def rederive_findings(
@@ -23,5 +24,6 @@ def rederive_findings(
     """
     parsed = parse_rules(decode_rules(rules))
     parameters = Parameters(environment, parsed.baseline)
-    findings = evaluate(parsed.policies, parse_facts(facts, file="raw/facts.json"), parameters, now)
+    found = parse_facts(facts, file="raw/facts.json")
+    findings = evaluate(parsed.policies, found, parameters, now, parsed.controls)
     return findings_document(findings, now)

@@ -16,12 +16,12 @@ from orchestrator.evidence import layout
 from orchestrator.evidence.verify import raw_of
 from orchestrator.model.canonical import sha256, strict_loads
 from orchestrator.model.errors import InputError
+from orchestrator.model.policy import STATUSES
 from orchestrator.model.schema import check
 from orchestrator.report import charts
 
 _OWN = {layout.REPORT, layout.MANIFEST, layout.MANIFEST_ENVELOPE}
-_ORDER = {"fail": 0, "unknown": 1, "pass": 2, "not_applicable": 3}
-_SEVERITY = {"critical": 0, "high": 1, "medium": 2, "low": 3}
+_ORDER = {status: number for number, status in enumerate(STATUSES)}
 _TARGETS = {
     "rto_seconds": ("Recovery time", "恢复时间", "RTO", " s"),
     "rpo_seconds": ("Data loss, seconds", "数据丢失（秒）", "RPO", " s"),
@@ -127,7 +127,7 @@ def _findings(findings: Mapping[str, Any] | None) -> list[dict[str, Any]]:
         return []
     return sorted(
         findings["findings"],
-        key=lambda item: (_ORDER[item["status"]], _SEVERITY[item["severity"]], item["policy"]),
+        key=lambda item: (_ORDER[item["status"]], item["severity"], item["policy"]),
     )
 
 
@@ -249,7 +249,7 @@ def _gaps(
         gaps += [
             ("policy", finding["policy"], finding["reason"])
             for finding in findings["findings"]
-            if finding["status"] == "unknown"
+            if finding["status"] in {"unknown", "expired"}
         ]
     gaps += [
         ("fact", f"{fact['kind']} of {fact['subject']}", f"{fact['status']}: {fact['error']}")

@@ -121,7 +121,9 @@ def let_certificate_expire(context: Context) -> None:
         error = _refusal_of_erp(context)
         context.require("client_refuses", "expired" in error, f"an ERP client: {error[-120:]}")
         status, reason = _judged(context, one.subject)
-        context.require("policy_finds_it", status == "fail", f"{_POLICY}: {status}, {reason}")
+        context.require(
+            "policy_finds_it", status == "not-satisfied", f"{_POLICY}: {status}, {reason}"
+        )
 
 
 @verb()
@@ -136,7 +138,9 @@ def heal_certificate(context: Context) -> None:
         error = _refusal_of_erp(context)
         context.require("client_accepts", not error, error[-120:] or "an ERP client got an answer")
         status, reason = _judged(context, one.subject)
-        context.require("policy_content", status == "pass", f"{_POLICY}: {status} {reason}".strip())
+        context.require(
+            "policy_content", status == "satisfied", f"{_POLICY}: {status} {reason}".strip()
+        )
 
 
 def _replace(context: Context, one: ServerCertificate, name: str, ttl_seconds: int) -> None:

@@ -28,6 +28,7 @@ from orchestrator.model.errors import InfrastructureError
 from orchestrator.model.fact import Fact, facts_document
 from orchestrator.model.schema import check
 from orchestrator.policy import rederive_findings
+from tests.contract.mutations.world import execute, reload_and_wait, setting
 
 POLICIES = Path(__file__).parents[2] / "policies"
 SUBJECTS = {
@@ -80,33 +81,6 @@ def reason_of(finding: dict[str, Any], subject: str) -> str:
     return next(item["reason"] for item in finding["observations"] if item["subject"] == subject)
 
 
-def execute(server: PostgreSQL, *statements: str, database: str = "postgres") -> None:
-    with server.connect_local(database) as connection:
-        for statement in statements:
-            connection.execute(statement.encode())
-
-
-@contextlib.contextmanager
-def setting(server: PostgreSQL, name: str, value: str) -> Iterator[None]:
-    """A setting changed by ALTER SYSTEM for a while."""
-    execute(server, f"ALTER SYSTEM SET {name} = '{value}'")
-    reload_and_wait(server, f"SELECT current_setting('{name}') = '{value}'")
-    try:
-        yield
-    finally:
-        execute(server, f"ALTER SYSTEM RESET {name}")
-        reload_and_wait(server, f"SELECT current_setting('{name}') <> '{value}'")
-
-
-def reload_and_wait(server: PostgreSQL, condition: str) -> None:
-    execute(server, "SELECT pg_reload_conf()")
-    deadline = time.monotonic() + 10
-    with server.connect_local() as connection:
-        while not connection.execute(condition.encode()).fetchone()[0]:  # type: ignore[index]
-            assert time.monotonic() < deadline, condition
-            time.sleep(0.05)
-
-
 @contextlib.contextmanager
 def stopped(server: PostgreSQL, program: str, url: str) -> Iterator[None]:
     """A program of a site stopped for a while; afterwards it answers again."""
@@ -142,7 +116,7 @@ def test_a_healthy_environment_passes_every_policy(
     not_passed = {
         item["policy"]: item["reason"]
         for item in findings(environment, facts)
-        if item["status"] != "pass"
+        if item["status"] != "satisfied"
     }
     assert not_passed == {}
 
@@ -175,7 +149,7 @@ def test_an_unexpected_superuser_is_found_by_name(
     assert reason_of(found["database-roles"], subject) == "unexpected roles: test_eve"
     assert "test_eve in pg_write_server_files" in found["database-privileges"]["reason"]
     assert "not stored as SCRAM: test_eve" in found["database-passwords"]["reason"]
-    assert judge(["database_roles"])["database-superusers"]["status"] == "pass"
+    assert judge(["database_roles"])["database-superusers"]["status"] == "satisfied"
 
 
 @pytest.mark.parametrize(
@@ -221,7 +195,11 @@ def test_a_model_opened_to_everybody_is_found_by_name(
     # A product and its identifiers have no rows of their own: those of the template govern them.
     models = "product.identifier, product.product, product.template"
     opened = f"common/erp: models open to everybody: {models}"
-    assert verdicts == [("pass", ""), ("fail", opened), ("pass", "")]
+    assert verdicts == [
+        ("satisfied", ""),
+        ("not-satisfied", opened),
+        ("satisfied", ""),
+    ]
 
 
 def test_an_unexpected_erp_administrator_and_access_manager_are_found_by_name(
@@ -264,8 +242,8 @@ def test_pgaudit_switched_off_is_found_by_its_setting_and_by_the_missing_line(
     reason = reason_of(found["audit-database"], f"{primary.site.name}/postgresql")
     assert "ddl is missing, role is missing" in reason
     assert "did not appear in the log" in reason
-    assert found["audit-secrets"]["status"] == "pass"
-    assert judge(["audit_log"])["audit-database"]["status"] == "pass"
+    assert found["audit-secrets"]["status"] == "satisfied"
+    assert judge(["audit_log"])["audit-database"]["status"] == "satisfied"
 
 
 def test_logins_that_are_not_logged_are_found(
@@ -318,8 +296,8 @@ def test_a_rule_that_takes_plaintext_is_found_and_so_is_the_plaintext(
     assert "without a proof: line 2: local nothing nobody trust" in rules
     assert "without TLS: line 1: host all all 127.0.0.0/255.0.0.0 scram-sha-256" in rules
     after = judge(["tls_endpoint", "database_settings"])
-    assert after["tls-plaintext-refused"]["status"] == "pass"
-    assert after["database-network-rules"]["status"] == "pass"
+    assert after["tls-plaintext-refused"]["status"] == "satisfied"
+    assert after["database-network-rules"]["status"] == "satisfied"
 
 
 def test_a_server_that_is_down_is_unreachable_and_its_policies_unknown(
