@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import Any
 
 from jsonschema import Draft202012Validator, ValidationError
@@ -82,8 +84,22 @@ def _keyword(judge: Judge) -> Callable[..., Iterator[ValidationError]]:
     return check
 
 
-def dialect(now: datetime) -> Validator:
-    """Return the validator class of conditions, for an evaluation at this time."""
+def validator_of(schema: Mapping[str, Any], now: datetime) -> Validator:
+    """Return the validator of a condition's schema, its parameters in their places, at this time.
+
+    Environments of one evaluation share most of them, and making one takes longer than using it.
+    """
+    return _validator(json.dumps(schema, sort_keys=True), now)
+
+
+@lru_cache(maxsize=4096)
+def _validator(schema: str, now: datetime) -> Validator:
+    return _dialect(now)(json.loads(schema))
+
+
+@lru_cache(maxsize=8)
+def _dialect(now: datetime) -> Validator:
+    """The validator class of conditions, for an evaluation at this time."""
 
     def when(holds: Callable[[datetime, timedelta], bool], unit: str) -> Judge:
         return lambda demanded, value: (

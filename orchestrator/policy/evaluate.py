@@ -19,7 +19,13 @@ from orchestrator.model.policy import (
     Policy,
     Status,
 )
-from orchestrator.policy.conditions import Undecidable, Validator, Violation, dialect, violations
+from orchestrator.policy.conditions import (
+    Undecidable,
+    Validator,
+    Violation,
+    validator_of,
+    violations,
+)
 from orchestrator.policy.parameters import Parameters
 
 _SHOWN = 8
@@ -57,16 +63,14 @@ class _Rule:
 class _Judge:
     """One policy in one environment at one time."""
 
-    def __init__(
-        self, policy: Policy, parameters: Parameters, dialect_class: Validator, now: datetime
-    ) -> None:
+    def __init__(self, policy: Policy, parameters: Parameters, now: datetime) -> None:
         self.policy, self.now = policy, now
         self.parameters = parameters.resolve(policy)
         self.descriptor = parameters.environment
 
         def rules(conditions: Iterable[Condition]) -> list[_Rule]:
             return [
-                _Rule(one, dialect_class(resolve(one.schema, self.parameters)))
+                _Rule(one, validator_of(resolve(one.schema, self.parameters), now))
                 for one in conditions
             ]
 
@@ -177,10 +181,9 @@ def evaluate(
     found: dict[tuple[str, str], list[Fact]] = {}
     for fact in facts:
         found.setdefault((fact.kind, fact.subject), []).append(fact)
-    dialect_class = dialect(now)
     return [
         _finding(
-            _Judge(policy, parameters, dialect_class, now),
+            _Judge(policy, parameters, now),
             found,
             parameters,
             (controls or {}).get(policy.id, ()),
