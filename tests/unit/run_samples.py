@@ -25,41 +25,64 @@ ORIGIN_NS = 9_000 * SECOND
 
 POLICIES = {
     "tls.yaml": """\
-schema: anlan.policies/v1
+schema: anlan.policies/v2
 policies:
   - id: tls-version
     title: {en: Endpoints speak TLS 1.3, zh: 端点使用 TLS 1.3}
-    why: Older versions can be downgraded.
-    severity: critical
-    controls: [{source: PCI DSS 4.0, id: 4.2.1}, {source: 等保 2.0 三级, id: 8.1.4.7}]
-    applies_to: tls_endpoint
+    rationale: {en: Older versions can be downgraded., zh: 旧版本可被降级。}
+    severity: P0
+    facts: tls_endpoint
     subjects: ["{site}/postgresql", common/front-door]
+    valid_hours: 26
     parameters: {minimum: {environment: tls.minimum_version}}
     must:
-      - {field: version, is: at_least, value: {parameter: minimum},
+      - {field: negotiated_version, schema: {minimumVersion: {parameter: minimum}},
          else: "speaks {actual}, must be {expected} or newer"}
+    remediation: {en: Set it., zh: 设置它。}
+    examples: &examples
+      - {expect: satisfied, data: {}}
+      - {expect: not-satisfied, data: {}}
   - id: superusers
     title: {en: No unexpected superuser, zh: 无意外的超级用户}
-    why: A superuser bypasses every check.
-    severity: critical
-    controls: [{source: NIST 800-53 r5, id: AC-6(5)}]
-    applies_to: database_roles
+    rationale: {en: A superuser bypasses every check., zh: 超级用户可绕过一切检查。}
+    severity: P0
+    facts: database_roles
     subjects: ["{site}/postgresql"]
+    valid_hours: 26
     parameters: {accepted: {baseline: superusers}}
     must:
-      - {field: superusers, is: only, value: {parameter: accepted},
+      - {field: superusers, schema: {onlyMatching: {parameter: accepted}},
          else: "unexpected superusers: {offending}"}
+    remediation: {en: Take it away., zh: 取消它。}
+    examples: *examples
   - id: audit-retention
     title: {en: Audit logs are kept for 184 days, zh: 审计日志保存至少六个月}
-    why: The law asks for six months.
-    severity: high
-    controls: [{source: 网络安全法, id: Art. 23(3), threshold: 6 months}]
-    applies_to: audit_log
+    rationale: {en: The law asks for six months., zh: 法律要求六个月。}
+    severity: P1
+    facts: audit_log
     subjects: ["{site}/postgresql"]
+    valid_hours: 26
     parameters: {days: 184}
     must:
-      - {field: retention_days, is: at_least, value: {parameter: days},
+      - {field: retention_days, schema: {type: number, minimum: {parameter: days}},
          else: "keeps {actual} days, must be {expected}"}
+    remediation: {en: Keep them longer., zh: 延长保存期。}
+    examples: *examples
+""",
+    "catalogues/law.yaml": """\
+schema: anlan.catalogue/v1
+id: law
+name: 网络安全法
+title: {en: Cybersecurity law, zh: 网络安全法}
+edition: "2026"
+source: https://example.org/
+controls:
+  - id: Art. 23(3)
+    title: {en: Network logs, zh: 网络日志}
+    condition: {en: Logs are kept., zh: 日志被保存。}
+    threshold: 6 months
+    policies: [audit-retention]
+    unproven: {en: Their content., zh: 其内容。}
 """,
     "baseline/superusers.yaml": """\
 schema: anlan.baseline/v1
@@ -300,9 +323,9 @@ def _facts(sample: Sample, now: datetime) -> dict[str, Any]:
     weak = "TLSv1.2" if sample.weak_tls else "TLSv1.3"
     return facts_document(
         [
-            fact("tls_endpoint", "a/postgresql", {"version": "TLSv1.3"}),
-            fact("tls_endpoint", "b/postgresql", {"version": "TLSv1.3"}),
-            fact("tls_endpoint", "common/front-door", {"version": weak}),
+            fact("tls_endpoint", "a/postgresql", {"negotiated_version": "TLSv1.3"}),
+            fact("tls_endpoint", "b/postgresql", {"negotiated_version": "TLSv1.3"}),
+            fact("tls_endpoint", "common/front-door", {"negotiated_version": weak}),
             fact("database_roles", "a/postgresql", {"superusers": ["postgres"]}),
             fact("database_roles", "b/postgresql", {"superusers": ["postgres"]}),
             fact("audit_log", "a/postgresql", {"retention_days": 184}),

@@ -102,7 +102,7 @@ def test_a_policy_that_the_plan_does_not_know_is_refused(
     tmp_path: Path, signer: LocalSigner
 ) -> None:
     run_dir = prepared(tmp_path)
-    (run_dir / "policies/more.yaml").write_text("schema: anlan.policies/v1\n")
+    (run_dir / "policies/more.yaml").write_text("schema: anlan.policies/v2\n")
     with pytest.raises(InputError, match=r"policy/more\.yaml"):
         store_of(tmp_path, signer).record_plan(run_dir)
 

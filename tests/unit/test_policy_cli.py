@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from orchestrator.cli.policy import policy
 from orchestrator.model.errors import InputError
 from orchestrator.model.fact import parse_facts
+from orchestrator.model.folders import data_folder
 from stacks.components.config import StackConfig
 from stacks.components.descriptor import describe
 from stacks.components.layout import Layout
@@ -41,11 +42,11 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return "nowhere"
 
 
-def test_list_shows_every_policy_with_its_controls() -> None:
+def test_list_shows_every_policy() -> None:
     found = json.loads(run("list", "--json").output)
     by_id = {item["id"]: item for item in found}
-    assert by_id["audit-retention"]["severity"] == "high"
-    assert by_id["audit-retention"]["controls"][0]["threshold"] == "6 months"
+    assert by_id["audit-retention"]["severity"] == "P1"
+    assert by_id["audit-retention"]["must"][0]["field"] == "retention_days"
     text = run("list").output
     assert all(name in text for name in by_id)
 
@@ -76,10 +77,10 @@ def test_the_table_says_why_a_policy_is_unknown(nowhere: str) -> None:
 def test_a_broken_policy_is_known_before_any_system_is_asked(nowhere: str, tmp_path: Path) -> None:
     folder = tmp_path / "policies"
     folder.mkdir()
-    (folder / "mine.yaml").write_text("schema: anlan.policies/v1\npolicies: []\n")
+    (folder / "mine.yaml").write_text("schema: anlan.policies/v2\npolicies: []\n")
     error = run("check", nowhere, "--policies", str(folder)).exception
     assert isinstance(error, InputError)
-    assert error.file.endswith("policies/mine.yaml")
+    assert error.file.endswith("policies/mine.yaml:2")
     assert error.path == "$.policies"
 
 
@@ -87,3 +88,60 @@ def test_an_unknown_environment_is_bad_input(nowhere: str) -> None:
     error = run("check", "elsewhere").exception
     assert isinstance(error, InputError)
     assert "no environment 'elsewhere'" in str(error)
+
+
+def test_list_is_narrowed_by_severity_and_kind() -> None:
+    found = json.loads(run("list", "--json", "--severity", "p0", "--kind", "audit_log").output)
+    assert {item["id"] for item in found} == {"audit-database", "audit-secrets"}
+    error = run("list", "--kind", "audit_lag").exception
+    assert isinstance(error, InputError)
+    assert error.todo == "did you mean audit_log?"
+
+
+def test_show_tells_one_policy_whole_and_names_the_nearest() -> None:
+    text = run("show", "audit-retention").output
+    assert (
+        'must: retention_days {"type": "number", "minimum": {"parameter": "required_days"}}' in text
+    )
+    assert "parameter required_days: 184" in text
+    error = run("show", "audit-retension").exception
+    assert isinstance(error, InputError)
+    assert error.todo == "did you mean audit-retention?"
+
+
+def test_test_tries_the_examples_and_fails_on_a_wrong_one(tmp_path: Path) -> None:
+    good = run("test", "audit-retention")
+    assert (good.return_value, "6 of 6 examples of 1 policies" in good.output) == (0, True)
+    text = (data_folder("policies") / "audit.yaml").read_text()
+    assert "retention_days: 183" in text
+    (tmp_path / "mine.yaml").write_text(text.replace("retention_days: 183", "retention_days: 185"))
+    wrong = run("test", "audit-retention", "--policies", str(tmp_path))
+    assert wrong.return_value == 1
+    assert "audit-retention, example 2: expected not-satisfied, it is satisfied" in wrong.output
+
+
+def test_recorded_facts_are_judged_without_asking_and_are_expired_later(
+    nowhere: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.json"
+    run("check", nowhere, "--out", str(out))
+    document = json.loads(out.read_text())
+    for one in document["facts"]["facts"]:
+        if one["kind"] == "clock_offset":
+            data = dict.fromkeys(
+                ("offset_seconds", "uncertainty_seconds", "deviation_seconds"), 0.1
+            )
+            one |= {"status": "observed", "error": "", "data": data}
+    out.write_text(json.dumps(document))
+    fresh = run("check", nowhere, "--kind", "clock_offset", "--facts", str(out), "--json")
+    assert fresh.return_value == 0
+    for one in document["facts"]["facts"]:
+        one["collected_at"] = "2026-01-01T00:00:00.000Z"
+    out.write_text(json.dumps(document))
+    old = run("check", nowhere, "--kind", "clock_offset", "--facts", str(out), "--json")
+    assert old.return_value == 5
+    assert {item["status"] for item in json.loads(old.output)["findings"]} == {"expired"}
+    out.write_text("{")
+    error = run("check", nowhere, "--facts", str(out)).exception
+    assert isinstance(error, InputError)
+    assert "not JSON" in error.reason

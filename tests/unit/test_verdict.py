@@ -220,7 +220,7 @@ def test_a_reboot_in_between_leaves_doubt() -> None:
     assert derive(plan(), raw)["verdict"] == "inconclusive"
 
 
-@pytest.mark.parametrize(("status", "code"), [("fail", 1), ("unknown", 5)])
+@pytest.mark.parametrize(("status", "code"), [("not-satisfied", 1), ("unknown", 5), ("expired", 5)])
 def test_policies_are_counted_apart_and_show_in_the_exit_code(status: str, code: int) -> None:
     raw = {**good(), "findings": {"findings": [{"status": status}]}}
     derived = derive(plan(), raw)
