@@ -55,6 +55,7 @@ MEMBERS = [
     "raw/recovered.json",
     "policy/tls.yaml",
     "policy/baseline/superusers.yaml",
+    "policy/catalogues/law.yaml",
 ]
 
 
@@ -133,7 +134,9 @@ def test_case_02_the_rto_is_edited(failed: Good) -> None:
 
 
 def test_case_03_a_failed_policy_is_turned_into_a_pass(failed: Good) -> None:
-    findings = failed.contents[at.FINDINGS].replace(b'"status": "fail"', b'"status": "pass"')
+    findings = failed.contents[at.FINDINGS].replace(
+        b'"status": "not-satisfied"', b'"status": "satisfied"'
+    )
     assert findings != failed.contents[at.FINDINGS]
     found = codes(failed, failed.pack(**{at.FINDINGS: findings}))
     assert {"digest-mismatch", "subject-mismatch", "finding-mismatch"} <= found
@@ -586,7 +589,7 @@ def test_case_35_the_population_is_narrowed(thief: Thief) -> None:
                 finding["observations"] = kept
                 finding["evidence"] = [o["fact"] for o in kept]
                 finding["population_size"] = finding["observed"] = len(kept)
-                finding["status"], finding["reason"] = "pass", ""
+                finding["status"], finding["reason"] = "satisfied", ""
 
         edit_file(run_dir / "findings.json", narrow)
 
@@ -664,7 +667,7 @@ def test_case_38_a_better_conclusion_is_signed_with_the_stolen_key(
 def test_case_38_a_better_finding_is_signed_with_the_stolen_key(thief: Thief) -> None:
     def change(findings: Any) -> None:
         for finding in findings["findings"]:
-            finding["status"], finding["reason"] = "pass", ""
+            finding["status"], finding["reason"] = "satisfied", ""
 
     forged = thief(lambda run_dir: edit_file(run_dir / "findings.json", change))
     assert "finding-mismatch" in codes(forged, forged.packed)

@@ -10,7 +10,7 @@ from orchestrator.engine.verdict import derive
 
 S = 1_000_000_000
 BOOT = "boot-1"
-FINDINGS = {"findings": [{"status": "pass"}, {"status": "pass"}]}
+FINDINGS = {"findings": [{"status": "satisfied"}, {"status": "satisfied"}]}
 STEPS = [("check", "prepare"), ("kill", "fault"), ("promote", "recover"), ("verify", "verify")]
 
 
