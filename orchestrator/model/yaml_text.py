@@ -9,7 +9,6 @@ import yaml
 
 from orchestrator.model.errors import InputError
 
-
 # By libyaml where PyYAML has it: the catalogues of controls take a tenth of the time.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
