@@ -42,10 +42,10 @@ _EXIT_FAIL, _EXIT_UNKNOWN = 1, 5
 )
 @click.option(
     "--drill-days",
-    type=click.FloatRange(min=0, min_open=True),
+    type=click.FloatRange(min=0, max=365, min_open=True),
     default=365.0,
     show_default=True,
-    help="For how many days a passed drill counts; the organisation's own choice.",
+    help="For how many days a passed drill counts: the organisation's choice, at most a year.",
 )
 @json_option
 def coverage(
@@ -188,3 +188,8 @@ def _summarise(covered: list[CatalogueCoverage], environment: str | None) -> Non
             else f"{one.satisfied_percent:g} % satisfied"
         )
         screen.print(f"{one.catalogue.id}: {len(one.controls)} controls, {percent}: {counts}")
+    if environment is not None:
+        screen.print(
+            "[dim]satisfied: all that is looked at for a control holds; what is named as unproven "
+            "beside it does not follow[/]"
+        )

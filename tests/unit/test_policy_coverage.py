@@ -18,6 +18,7 @@ from orchestrator.evidence import LocalSigner
 from orchestrator.evidence.outcomes import outcomes
 from orchestrator.model.catalogue import Catalogue, CatalogueControl
 from orchestrator.model.errors import InputError
+from orchestrator.model.fact import Fact, facts_document
 from orchestrator.model.policy import Finding, Policy, Remediation, Status
 from orchestrator.policy.coverage import DrillRun, cover, mapping
 
@@ -134,7 +135,8 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """One passed failover of environment `local`; what policies said of it is not the matter."""
     monkeypatch.setattr(run_samples, "POLICIES", {})
     signer = LocalSigner(Ed25519PrivateKey.generate())
-    record(tmp_path, Sample(), signer)
+    yesterday = datetime.now(UTC) - timedelta(days=1)
+    record(tmp_path, Sample(started_at=yesterday), signer)
     return tmp_path
 
 
@@ -238,3 +240,122 @@ controls:
     result = called("--policies", str(tmp_path), "--json")
     assert result.exception is None, result.exception
     assert [one["id"] for one in json.loads(result.output)["catalogues"]] == ["house"]
+
+
+RULES = {
+    "mine.yaml": """
+schema: anlan.policies/v2
+policies:
+  - id: clocks
+    title: {en: Clocks are in step, zh: 时钟一致}
+    rationale: {en: Logs must agree., zh: 日志须一致。}
+    severity: P2
+    facts: clock_offset
+    subjects: ['{site}/postgresql']
+    valid_hours: 26
+    must:
+      - field: deviation_seconds
+        schema: {type: number, maximum: 1}
+        else: off by {actual} s
+    remediation: {en: Use a time source., zh: 使用时间源。}
+    examples:
+      - {expect: satisfied, data: {deviation_seconds: 0}}
+      - {expect: not-satisfied, data: {deviation_seconds: 3}}
+""",
+    "catalogues/house.yaml": """
+schema: anlan.catalogue/v1
+id: house
+name: House rules
+title: {en: House rules, zh: 内部规定}
+edition: '1'
+source: intranet
+controls:
+  - id: H1
+    title: {en: Clocks, zh: 时钟}
+    condition: {en: They agree., zh: 时钟一致。}
+    policies: [clocks]
+    unproven: {en: The rest., zh: 其余。}
+  - id: H2
+    title: {en: Failover, zh: 切换}
+    condition: {en: It works., zh: 可切换。}
+    drills: [failover]
+    unproven: {en: The rest., zh: 其余。}
+  - id: H3
+    title: {en: Paper, zh: 文件}
+    condition: {en: It is there., zh: 文件存在。}
+    unproven: {en: All of it., zh: 全部。}
+""",
+}
+
+
+def facts_file(state: Path, deviation: float) -> str:
+    data = {"deviation_seconds": deviation, "offset_seconds": 0.0, "round_trip_seconds": 0.0}
+    now = datetime.now(UTC)
+    facts = [
+        Fact("clock_offset", f"{site}/postgresql", now, "test", "", 1, 1.0, "observed", "", data)
+        for site in "ab"
+    ]
+    (state / "facts.json").write_text(json.dumps(facts_document(facts)))
+    return str(state / "facts.json")
+
+
+@pytest.fixture
+def place(state: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name, text in RULES.items():
+        path = state / "policies" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    folder = state / "env" / "local"
+    folder.mkdir(parents=True)
+    (folder / "environment.json").write_text(
+        json.dumps({"name": "local", "sites": {"a": {}, "b": {}}})
+    )
+    monkeypatch.setenv("ANLAN_STATE_DIR", str(state))
+    return state
+
+
+def covered(place: Path, deviation: float, *more: str) -> tuple[Any, dict[str, str], Any]:
+    file = facts_file(place, deviation)
+    result = called(
+        "local", "--policies", str(place / "policies"), "--facts", file, "--json", *more
+    )
+    assert result.exception is None, result.exception
+    document = json.loads(result.stdout)
+    controls = document["catalogues"][0]["controls"]
+    return result.return_value, {one["id"]: one["status"] for one in controls}, document
+
+
+def test_an_environments_coverage_is_of_its_findings_and_its_signed_drills(place: Path) -> None:
+    code, statuses, document = covered(place, 0.1)
+    assert statuses == {"H1": "satisfied", "H2": "satisfied", "H3": "unproven"}
+    assert code == 0
+    assert document["catalogues"][0]["summary"]["satisfied_percent"] == 66.6
+    reason = document["catalogues"][0]["controls"][1]["evidence"][0]["reason"]
+    assert reason.startswith("passed 20")
+    assert Sample().run_id in reason
+
+
+def test_a_finding_that_is_not_satisfied_makes_the_command_fail(place: Path) -> None:
+    code, statuses, _ = covered(place, 3)
+    assert (code, statuses["H1"]) == (1, "not-satisfied")
+
+
+def test_a_drill_whose_result_is_not_trusted_leaves_its_control_unknown(place: Path) -> None:
+    break_signature(place)
+    code, statuses, document = covered(place, 0.1)
+    assert (code, statuses["H2"]) == (5, "unknown")
+    assert "statements/run.dsse.json" in document["problems"][0]
+
+
+def test_the_text_names_the_last_pass_and_what_does_not_follow(place: Path) -> None:
+    result = called("local", "--policies", str(place / "policies"), "--facts", facts_file(place, 0))
+    text = " ".join(result.stdout.split())
+    assert "house: 3 controls, 66.6 % satisfied: 2 satisfied, 1 unproven" in text
+    assert "drill failover: passed" in text
+    assert "does not follow" in text
+    assert "\x1b[" not in result.stdout
+
+
+def test_facts_without_an_environment_are_bad_input(place: Path) -> None:
+    error = called("--facts", facts_file(place, 0)).exception
+    assert isinstance(error, InputError)
