@@ -168,9 +168,10 @@ def _part(part: Part) -> str:
     from rich.markup import escape  # noqa: PLC0415
 
     name = part.name if part.kind == "policy" else f"drill {part.name}"
-    if part.status is None or (part.status == "satisfied" and not part.reason):
+    if part.status is None:
         return name
-    return f"{name}: {escape(_short(part.reason) or part.status)}"
+    reason = f": {escape(_short(part.reason))}" if part.reason else ""
+    return f"{name} {verdict_text(part.status)}{reason}"
 
 
 def _short(text: str, limit: int = 160) -> str:

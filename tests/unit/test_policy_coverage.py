@@ -351,7 +351,7 @@ def test_the_text_names_the_last_pass_and_what_does_not_follow(place: Path) -> N
     result = called("local", "--policies", str(place / "policies"), "--facts", facts_file(place, 0))
     text = " ".join(result.stdout.split())
     assert "house: 3 controls, 66.6 % satisfied: 2 satisfied, 1 unproven" in text
-    assert "drill failover: passed" in text
+    assert "drill failover ✔ satisfied: passed" in text
     assert "does not follow" in text
     assert "\x1b[" not in result.stdout
 
