@@ -261,10 +261,12 @@ def _chosen(
 
 
 def _controls(rules: Rules, item: Policy) -> list[str]:
-    return [
-        f"{one.source} {one.id}" + (f" ({one.threshold})" if one.threshold else "")
-        for one in rules.controls.get(item.id, ())
-    ]
+    """The controls that a policy is evidence for, one line a catalogue."""
+    found: dict[str, list[str]] = {}
+    for one in rules.controls.get(item.id, ()):
+        named = one.id + (f" ({one.threshold})" if one.threshold else "")
+        found.setdefault(one.source, []).append(named)
+    return [f"{source}: {', '.join(ids)}" for source, ids in found.items()]
 
 
 def _to_json(rules: Rules, item: Policy) -> dict[str, Any]:
@@ -301,8 +303,8 @@ def _told(rules: Rules, item: Policy) -> Iterable[str]:
                 yield f"  else: {one.message}"
     yield f"to do: {item.remediation.text['en']}"
     yield f"       {item.remediation.text['zh']}"
-    for control in _controls(rules, item):
-        yield f"control: {control}"
+    for line in _controls(rules, item):
+        yield f"controls: {line}"
 
 
 def _source(value: Any) -> str:
