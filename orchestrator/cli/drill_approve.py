@@ -112,7 +112,7 @@ def _say(
 
     run = None if out else _load(run_id)
     plan = run.plan if run else _plan_file(Path(run_id))
-    signer = LocalSigner(load_private_key(key, _passphrase(key)))
+    signer = LocalSigner(load_private_key(key, passphrase_of(key)))
     _confirm(word, plan, yes=yes)
     name, envelope = decide(plan, word, signer, reason, datetime.now(UTC))
     if run is not None:
@@ -195,7 +195,9 @@ def _read(path: Path) -> bytes:
         raise InputError(f"cannot read it: {error.strerror}", file=str(path)) from error
 
 
-def _passphrase(key: Path) -> Callable[[], str]:
+def passphrase_of(key: Path) -> Callable[[], str]:
+    """Return what gives a key's passphrase when it is asked for: the variable, or a person."""
+
     def ask() -> str:
         if given := os.environ.get(PASSPHRASE):
             return given

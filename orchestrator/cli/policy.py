@@ -14,29 +14,22 @@ from orchestrator.cli.common import (
     console,
     descriptor_path,
     emit,
-    find_environment,
     json_option,
-    read_folder,
     verdict_text,
 )
+from orchestrator.cli.policy_common import facts_of, folder_option, load_rules, table_of
+from orchestrator.cli.policy_coverage import coverage
+from orchestrator.cli.policy_waive import judged_waivers, tell_problems, waive, waivers
 from orchestrator.model.errors import InfrastructureError, InputError
-from orchestrator.model.folders import data_folder
-from orchestrator.model.policy import STATUSES, Policy
+from orchestrator.model.fact import timestamp
+from orchestrator.model.policy import BAD, STATUSES, Finding, Policy
 from orchestrator.model.schema import nearest
 
 if TYPE_CHECKING:
     from orchestrator.policy import Rules
 
-_EXIT_FAIL, _EXIT_UNKNOWN = 1, 5
-_BAD = STATUSES[:3]
+_EXIT_FAIL, _EXIT_DAMAGED, _EXIT_UNKNOWN = 1, 2, 5
 F = TypeVar("F", bound=Callable[..., Any])
-
-_folder_option = click.option(
-    "--policies",
-    "folder",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="The folder of policies.  [default: the one that comes with anlan]",
-)
 
 
 def _filters(function: F) -> F:
@@ -60,8 +53,12 @@ def policy() -> None:
     """List, explain and test policies, and check an environment against them."""
 
 
+for _command in (coverage, waive, waivers):
+    policy.add_command(_command)
+
+
 @policy.command("list")
-@_folder_option
+@folder_option
 @_filters
 @json_option
 def list_policies(
@@ -78,12 +75,12 @@ def list_policies(
       anlan policy list --severity P0
       anlan policy list --catalogue pci-dss-4.0
     """
-    rules = _rules(folder)
+    rules = load_rules(folder)
     chosen = _chosen(rules, severity, catalogue, kind)
     if as_json:
         emit([_to_json(rules, item) for item in chosen])
         return
-    table = _table("policy", "severity", "title", "controls")
+    table = table_of("policy", "severity", "title", "controls")
     for item in chosen:
         table.add_row(
             item.id,
@@ -97,7 +94,7 @@ def list_policies(
 
 @policy.command()
 @click.argument("name", metavar="POLICY")
-@_folder_option
+@folder_option
 @json_option
 def show(name: str, folder: Path | None, as_json: bool) -> None:
     """Show one policy whole: why, what must hold, what to do when it does not.
@@ -106,7 +103,7 @@ def show(name: str, folder: Path | None, as_json: bool) -> None:
     Example:
       anlan policy show tls-version
     """
-    rules = _rules(folder)
+    rules = load_rules(folder)
     found = {item.id: item for item in rules.policies}
     if name not in found:
         raise InputError(
@@ -122,7 +119,7 @@ def show(name: str, folder: Path | None, as_json: bool) -> None:
 
 @policy.command()
 @click.argument("names", metavar="[POLICY]...", nargs=-1)
-@_folder_option
+@folder_option
 @json_option
 def test(names: tuple[str, ...], folder: Path | None, as_json: bool) -> int:
     """Try the policies on their own examples, and on facts that must leave them unknown.
@@ -136,7 +133,7 @@ def test(names: tuple[str, ...], folder: Path | None, as_json: bool) -> int:
     """
     from orchestrator.policy.examples import try_examples  # noqa: PLC0415
 
-    rules = _rules(folder)
+    rules = load_rules(folder)
     known = [item.id for item in rules.policies]
     for name in names:
         if name not in known:
@@ -155,7 +152,7 @@ def test(names: tuple[str, ...], folder: Path | None, as_json: bool) -> int:
 
 @policy.command()
 @click.argument("environment", metavar="ENV", shell_complete=complete_environment)
-@_folder_option
+@folder_option
 @_filters
 @click.option(
     "--facts",
@@ -182,8 +179,9 @@ def check(  # noqa: PLR0917  (one option each)
     """Collect facts from the running systems of ENV and judge them.
 
     \b
-    Exit codes: 0 every policy is satisfied or not applicable, 1 one is not satisfied,
-    5 none of these but one is unknown (a system could not be asked) or expired.
+    Exit codes: 0 every policy is satisfied, not applicable, or waived where it does not hold
+    (`policy waive`; it is said), 1 one is not satisfied, 5 none of these but one is unknown (a
+    system could not be asked) or expired, 2 also when a waiver is damaged.
     \b
     Examples:
       anlan policy check local
@@ -195,14 +193,16 @@ def check(  # noqa: PLR0917  (one option each)
     from orchestrator.model.policy import findings_document  # noqa: PLC0415
     from orchestrator.policy import Parameters, evaluate  # noqa: PLC0415
 
-    rules = _rules(folder)
+    rules = load_rules(folder)
     chosen = _chosen(rules, severity, catalogue, kind)
-    parameters = Parameters(json.loads(descriptor_path(environment).read_text()), rules.baseline)
+    descriptor = json.loads(descriptor_path(environment).read_text())
+    parameters = Parameters(descriptor, rules.baseline)
     # A broken policy must be known before the systems are asked.
     evaluate(chosen, [], parameters, datetime.now(UTC))
-    facts = _facts(environment, {item.kind for item in chosen}, facts_file)
+    facts = facts_of(environment, {item.kind for item in chosen}, facts_file)
     now = datetime.now(UTC)
-    found = evaluate(chosen, facts, parameters, now, rules.controls)
+    waived = judged_waivers(environment, descriptor, now)
+    found = evaluate(chosen, facts, parameters, now, rules.controls, waivers=waived.counting)
     findings = findings_document(found, now)
     if out is not None:
         from orchestrator.model.fact import facts_document  # noqa: PLC0415
@@ -213,37 +213,28 @@ def check(  # noqa: PLR0917  (one option each)
         emit(findings)
     else:
         _show(findings["findings"], len(facts))
-    statuses = {finding["status"] for finding in findings["findings"]}
+    _tell_waived(found)
+    tell_problems(waived)
+    if waived.damaged:
+        return _EXIT_DAMAGED
+    statuses = {finding.status for finding in found if not finding.is_waived}
     if "not-satisfied" in statuses:
         return _EXIT_FAIL
-    return _EXIT_UNKNOWN if statuses.intersection(_BAD) else 0
+    return _EXIT_UNKNOWN if statuses.intersection(BAD) else 0
 
 
-def _facts(environment: str, kinds: Iterable[str], file: Path | None) -> list[Any]:
-    """The facts of a file, or of the running systems."""
-    from orchestrator.collect.kinds import collect_kinds  # noqa: PLC0415
-    from orchestrator.drivers.secrets import Secrets  # noqa: PLC0415
-    from orchestrator.model.fact import parse_facts  # noqa: PLC0415
-
-    if file is None:
-        described = find_environment(environment)
-        return collect_kinds(described, Secrets(described), sorted(kinds))
-    try:
-        document = json.loads(file.read_text())
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", file=str(file)) from error
-    except ValueError as error:
-        raise InputError(f"not JSON: {error}", file=str(file)) from error
-    inner = document.get("facts") if isinstance(document, dict) else None
-    return parse_facts(inner if isinstance(inner, dict) else document, file=str(file))
-
-
-def _rules(folder: Path | None) -> Rules:
-    from orchestrator.policy import decode_rules, parse_rules  # noqa: PLC0415  (commands import when called)
-
-    folder = folder or data_folder("policies")
-    name = str(folder)
-    return parse_rules(decode_rules(read_folder(folder), folder=name), folder=name)
+def _tell_waived(findings: Iterable[Finding]) -> None:
+    """How many findings are waived and the soonest end, on standard error: JSON stays JSON."""
+    waived = [one for one in findings if one.is_waived]
+    partly = [one for one in findings if one.waivers and not one.is_waived]
+    if ends := [entry.waiver.ends for one in waived for entry in one.waivers]:
+        click.echo(
+            f"{len(waived)} waived, not satisfied ({', '.join(one.policy.id for one in waived)}); "
+            f"the first waiver ends {timestamp(min(ends))}",
+            err=True,
+        )
+    for one in partly:
+        click.echo(f"{one.policy.id} is waived at some subjects only: it counts", err=True)
 
 
 def _chosen(
@@ -270,10 +261,12 @@ def _chosen(
 
 
 def _controls(rules: Rules, item: Policy) -> list[str]:
-    return [
-        f"{one.source} {one.id}" + (f" ({one.threshold})" if one.threshold else "")
-        for one in rules.controls.get(item.id, ())
-    ]
+    """The controls that a policy is evidence for, one line a catalogue."""
+    found: dict[str, list[str]] = {}
+    for one in rules.controls.get(item.id, ()):
+        named = one.id + (f" ({one.threshold})" if one.threshold else "")
+        found.setdefault(one.source, []).append(named)
+    return [f"{source}: {', '.join(ids)}" for source, ids in found.items()]
 
 
 def _to_json(rules: Rules, item: Policy) -> dict[str, Any]:
@@ -310,8 +303,8 @@ def _told(rules: Rules, item: Policy) -> Iterable[str]:
                 yield f"  else: {one.message}"
     yield f"to do: {item.remediation.text['en']}"
     yield f"       {item.remediation.text['zh']}"
-    for control in _controls(rules, item):
-        yield f"control: {control}"
+    for line in _controls(rules, item):
+        yield f"controls: {line}"
 
 
 def _source(value: Any) -> str:
@@ -330,27 +323,22 @@ def _write(path: Path, document: dict[str, Any]) -> None:
         ) from error
 
 
-def _table(*columns: str) -> Any:
-    from rich import box  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-
-    table = Table(box=box.SIMPLE, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
-
-
 def _show(findings: list[dict[str, Any]], facts: int) -> None:
     from rich.markup import escape  # noqa: PLC0415
 
-    table = _table("policy", "severity", "result", "seen", "title, and why not")
+    table = table_of("policy", "severity", "result", "seen", "title, and why not")
     for item in findings:
         says = escape(item["title"]["en"])
-        if item["status"] in _BAD:
+        if item["status"] in BAD:
             says += "".join(
                 f"\n  [bold]{entry['subject']}[/]: {escape(entry['reason'])}"
                 for entry in item["observations"]
                 if entry["status"] == item["status"]
+            )
+            says += "".join(
+                f"\n  waived at {entry['subject']} until {entry['until']}, "
+                f"owner {escape(entry['owner'])}: {escape(entry['reason'])}"
+                for entry in item["waivers"]
             )
         seen = f"{item['observed']}/{item['population_size']}"
         table.add_row(item["policy"], item["severity"], verdict_text(item["status"]), seen, says)

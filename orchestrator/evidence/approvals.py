@@ -115,11 +115,18 @@ def check_rule(rule: Any, *, file: str = "", path: str = "$") -> dict[str, Any]:
     return kept
 
 
+def named(rule: Mapping[str, Any], key: str) -> str | None:
+    """Return the name of the rule's approver whose key has this id, if there is one."""
+    for one in rule.get("approvers", []):
+        if key_id(parse_public_key(one["public_key"].encode())) == key:
+            return str(one["name"])
+    return None
+
+
 def approver_of(plan: Mapping[str, Any], key: Ed25519PublicKey) -> str:
     """Return the name of the approver whose key it is. Raises Refused."""
-    for one in plan.get("approvals", {}).get("approvers", []):
-        if key_id(parse_public_key(one["public_key"].encode())) == key_id(key):
-            return str(one["name"])
+    if name := named(plan.get("approvals", {}), key_id(key)):
+        return name
     names = [one["name"] for one in plan.get("approvals", {}).get("approvers", [])]
     raise Refused(
         f"the key {key_id(key)} is of no approver of run {plan['run_id']}",

@@ -15,6 +15,7 @@ from orchestrator.model.errors import InputError
 from orchestrator.model.fact import timestamp
 from orchestrator.model.fact_kinds import fact_kinds, field_schema
 from orchestrator.model.schema import check, nearest
+from orchestrator.model.waiver import Waived
 from orchestrator.model.yaml_text import load_yaml, located
 
 Status = Literal["satisfied", "not-satisfied", "not-applicable", "unknown", "expired"]
@@ -26,6 +27,8 @@ STATUSES: tuple[Status, ...] = (
     "not-applicable",
 )
 """Every status, the one that a reader must see first first."""
+BAD: tuple[Status, ...] = STATUSES[:3]
+"""Statuses of what does not hold, or of which nobody knows."""
 FINDINGS_SCHEMA = "anlan.findings/v2"
 DESCRIPTOR = "environment."
 """A condition's field that begins so is one of the environment descriptor."""
@@ -114,7 +117,8 @@ class Finding:
     """What one policy says about its whole population.
 
     `observed_at` is the time of its oldest fact, `valid_until` when the first of them expires;
-    both None without a fact.
+    both None without a fact. `waivers` are those in force at subjects where it does not hold; they
+    change no status.
     """
 
     policy: Policy
@@ -127,6 +131,13 @@ class Finding:
     valid_until: datetime | None
     parameters: Mapping[str, Any]
     observations: tuple[Observation, ...]
+    waivers: tuple[Waived, ...] = ()
+
+    @property
+    def is_waived(self) -> bool:
+        """Whether the policy does not hold, and each subject where it does not is waived."""
+        bad = {one.subject for one in self.observations if one.status in BAD}
+        return bool(bad) and bad <= {one.subject for one in self.waivers}
 
     @property
     def evidence(self) -> tuple[str, ...]:
@@ -151,6 +162,7 @@ class Finding:
             "valid_until": timestamp(self.valid_until) if self.valid_until else None,
             "parameters": dict(self.parameters),
             "observations": [item.to_json() for item in self.observations],
+            "waivers": [item.to_json() for item in self.waivers],
             "evidence": list(self.evidence),
         }
 

@@ -10,8 +10,8 @@ from typing import Any
 from orchestrator.model.conditions import resolve
 from orchestrator.model.fact import Fact, timestamp
 from orchestrator.model.policy import (
+    BAD,
     DESCRIPTOR,
-    STATUSES,
     Condition,
     Control,
     Finding,
@@ -19,6 +19,7 @@ from orchestrator.model.policy import (
     Policy,
     Status,
 )
+from orchestrator.model.waiver import Waiver, waived_at
 from orchestrator.policy.conditions import (
     Undecidable,
     Validator,
@@ -112,8 +113,8 @@ class _Judge:
         return fact.collected_at + timedelta(hours=self.policy.valid_hours)
 
 
-def _population(policy: Policy, sites: Iterable[str]) -> list[str]:
-    """The subjects that must be observed: `{site}` stands for every site."""
+def population(policy: Policy, sites: Iterable[str]) -> list[str]:
+    """Return the subjects that must be observed: `{site}` stands for every site."""
     names: dict[str, None] = {}
     for pattern in policy.subjects:
         for site in sites if "{site}" in pattern else [""]:
@@ -123,7 +124,7 @@ def _population(policy: Policy, sites: Iterable[str]) -> list[str]:
 
 def _total(observations: Sequence[Observation]) -> tuple[Status, str]:
     """One failure fails; else one unknown or expired leaves it so; else one must hold."""
-    for status in STATUSES[:3]:
+    for status in BAD:
         bad = [item for item in observations if item.status == status]
         if bad:
             return status, "; ".join(f"{item.subject}: {item.reason}" for item in bad)
@@ -137,12 +138,13 @@ def _finding(
     facts: Mapping[tuple[str, str], Sequence[Fact]],
     parameters: Parameters,
     controls: tuple[Control, ...],
+    waivers: Sequence[Waiver],
 ) -> Finding:
     policy = judge.policy
-    population = _population(policy, parameters.sites)
+    subjects = population(policy, parameters.sites)
     observations: list[Observation] = []
     judged: list[Fact] = []
-    for subject in population:
+    for subject in subjects:
         about = facts.get((policy.kind, subject), ())
         if not about:
             observations.append(Observation(subject, "unknown", "nothing was collected", None))
@@ -151,17 +153,21 @@ def _finding(
             observations.append(Observation(subject, status, reason, fact.digest))
             judged.append(fact)
     status, reason = _total(observations)
+    bad = {one.subject: None for one in observations if one.status in BAD}
     return Finding(
         policy=policy,
         controls=controls,
         status=status,
         reason=reason,
-        population_size=len(population),
+        population_size=len(subjects),
         observed=len({fact.subject for fact in judged if fact.status == "observed"}),
         observed_at=min((fact.collected_at for fact in judged), default=None),
         valid_until=min((judge.until(fact) for fact in judged), default=None),
         parameters=judge.parameters,
         observations=tuple(observations),
+        waivers=tuple(
+            one for subject in bad for one in waived_at(waivers, policy.id, subject, judge.now)
+        ),
     )
 
 
@@ -171,12 +177,15 @@ def evaluate(
     parameters: Parameters,
     now: datetime,
     controls: Mapping[str, tuple[Control, ...]] | None = None,
+    *,
+    waivers: Sequence[Waiver] = (),
 ) -> list[Finding]:
     """Return one finding for each policy, in their order.
 
     A subject of the population without an observed fact is `unknown`, never `satisfied`.
-    `controls` are those that each policy is evidence for. Raises InputError when a parameter's
-    source does not exist.
+    `controls` are those that each policy is evidence for, `waivers` verified ones of this
+    environment: a finding carries those in force, and its status stays what it is. Raises
+    InputError when a parameter's source does not exist.
     """
     found: dict[tuple[str, str], list[Fact]] = {}
     for fact in facts:
@@ -187,6 +196,7 @@ def evaluate(
             found,
             parameters,
             (controls or {}).get(policy.id, ()),
+            waivers,
         )
         for policy in policies
     ]

@@ -1,0 +1,63 @@
+"""What the commands of `anlan policy` share: the rules, the facts, a table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from orchestrator.cli.common import find_environment, read_folder
+from orchestrator.model.errors import InputError
+from orchestrator.model.folders import data_folder
+
+if TYPE_CHECKING:
+    from orchestrator.policy import Rules
+
+folder_option = click.option(
+    "--policies",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The folder of policies.  [default: the one that comes with anlan]",
+)
+
+
+def load_rules(folder: Path | None) -> Rules:
+    """Return the rules of a folder, or of the one that comes with anlan. Raises InputError."""
+    from orchestrator.policy import decode_rules, parse_rules  # noqa: PLC0415  (commands import when called)
+
+    folder = folder or data_folder("policies")
+    name = str(folder)
+    return parse_rules(decode_rules(read_folder(folder), folder=name), folder=name)
+
+
+def facts_of(environment: str, kinds: Iterable[str], file: Path | None) -> list[Any]:
+    """The facts of a file, or of the running systems."""
+    from orchestrator.collect.kinds import collect_kinds  # noqa: PLC0415
+    from orchestrator.drivers.secrets import Secrets  # noqa: PLC0415
+    from orchestrator.model.fact import parse_facts  # noqa: PLC0415
+
+    if file is None:
+        described = find_environment(environment)
+        return collect_kinds(described, Secrets(described), sorted(kinds))
+    try:
+        document = json.loads(file.read_text())
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", file=str(file)) from error
+    except ValueError as error:
+        raise InputError(f"not JSON: {error}", file=str(file)) from error
+    inner = document.get("facts") if isinstance(document, dict) else None
+    return parse_facts(inner if isinstance(inner, dict) else document, file=str(file))
+
+
+def table_of(*columns: str) -> Any:
+    """Return a rich table with these columns, in the look of every command."""
+    from rich import box  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table(box=box.SIMPLE, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
