@@ -8,9 +8,9 @@ paths from the machine's directory:
   passwords), `open_logs`, `open_sockets`
 - `logs_in_data_directory`, `tablespaces_in_data_directory`, `links` (symbolic links at the top of
   the data directory) and `data_files` (names at its top)
-- of the running server: `running_version` and `installed_version` (of the program on the disk),
-  `process_user`, `process_mask` (its umask, octal), `secret_variables` (names in its environment
-  that libpq takes a password from)
+- of the running server: `running_version`, `installed_version` (of the program on the disk) and
+  `waits_for_restart` (they differ), `process_user`, `process_mask` (its umask, octal),
+  `secret_variables` (names in its environment that libpq takes a password from)
 """
 
 from __future__ import annotations
@@ -87,10 +87,16 @@ def look(environment: Environment, site: Site) -> Observation:
         "links": [path.name for path in top if path.is_symlink()],
         "data_files": [path.name for path in top],
         "running_version": running,
-        "installed_version": installed.strip().removeprefix("postgres (PostgreSQL) "),
+        "waits_for_restart": running != _version(installed),
+        "installed_version": _version(installed),
         **_process(Path("/proc", str(process))),
     }
     return Observation(found, len(own) + len(top) + sum(map(len, groups.values())))
+
+
+def _version(said: str) -> str:
+    """Of what `postgres --version` says, what `server_version` is."""
+    return said.strip().removeprefix("postgres (PostgreSQL) ")
 
 
 def _mode(path: Path) -> int:
