@@ -4,8 +4,8 @@ Looked at on the machine itself. Data: lists of texts like `data/pg 0755` or `et
 paths from the machine's directory:
 
 - `strangers` (files of the server that belong to another than its system user)
-- open to group or others: `open_data`, `open_configuration`, `open_keys` (private keys and
-  passwords), `open_logs`, `open_sockets`
+- open to group or others: `open_data`, `open_configuration`, `open_keys` (private keys,
+  passwords, the keys of the backups), `open_logs`, `open_sockets`
 - `logs_in_data_directory`, `tablespaces_in_data_directory`, `links` (symbolic links at the top of
   the data directory) and `data_files` (names at its top)
 - of the running server: `running_version`, `installed_version` (of the program on the disk) and
@@ -25,16 +25,21 @@ from typing import Any
 
 from orchestrator.collect.observe import Collector, Observation
 from orchestrator.drivers.postgresql import PostgreSQL
-from orchestrator.drivers.postgresql_connection import value
+from orchestrator.drivers.postgresql_connection import row
 from orchestrator.drivers.secrets import Secrets
 from orchestrator.model.environment import Environment, Site
 
 KIND = "database_files"
 _VARIABLES = ("PGPASSWORD", "PGPASSFILE", "PGSERVICEFILE")
-_VERSION = "SELECT current_setting('server_version')"
+# A superuser alone sees the files that settings come from.
+_SERVER = (
+    "SELECT current_setting('server_version'), current_setting('ssl_key_file'),"
+    " array(SELECT DISTINCT sourcefile FROM pg_settings WHERE sourcefile IS NOT NULL)"
+    " || current_setting('hba_file') || current_setting('ident_file')"
+)
 _QUERY = (
     "stat of the data directory, configuration, keys, logs and socket; /proc/PID/status and "
-    f"/proc/PID/environ of the server; postgres --version; {_VERSION}"
+    f"/proc/PID/environ of the server; postgres --version; {_SERVER}"
 )
 
 
@@ -57,16 +62,18 @@ def look(environment: Environment, site: Site) -> Observation:
     settings, root = site.database, site.machine.directory
     server = PostgreSQL(environment, site)
     data = settings.data_directory
+    with server.connect_local() as connection:
+        running, own_key, configuration = row(connection, _SERVER)
+    # Its own key, and those that it and pg_rewind show to the other server.
+    keys = [Path(own_key), settings.key_file, settings.key_file.with_name("rewinder.key")]
     groups = {
         "open_data": [data],
-        "open_configuration": sorted(settings.config_file.parent.glob("p*g*.conf")),
-        "open_keys": [settings.passfile, *sorted(settings.key_file.parent.glob("*.key"))],
+        "open_configuration": [Path(name) for name in sorted(configuration)],
+        "open_keys": [settings.passfile, site.backup.config_file, *keys],
         "open_logs": sorted(settings.log_directory.glob("postgresql-*.log")),
         "open_sockets": [settings.socket_directory / f".s.PGSQL.{settings.port}"],
     }
-    own = [data, *groups["open_configuration"], settings.passfile, settings.key_file]
-    with server.connect_local() as connection:
-        running = str(value(connection, _VERSION))
+    own = [data, *groups["open_configuration"], *groups["open_keys"]]
     installed = server.machine.run(
         [settings.bin_directory / "postgres", "--version"], timeout_seconds=5
     ).output

@@ -265,7 +265,7 @@ ENTRANCES = [
     ),
     _on_standby(
         "database-settings-applied",
-        "wait for a restart: superuser_reserved_connections",
+        "wait for a restart: max_connections",
         waiting_for_a_restart,
     ),
     _on_standby(
@@ -326,7 +326,7 @@ FILES = [
     ),
     _on_standby(
         "database-files-keys",
-        "postgresql.key 0644",
+        "replicator.key 0644",
         mode(lambda server: server.settings.key_file, 0o644),
     ),
     _on_standby("database-log-private", ".log 0640", mode(_today, 0o640)),

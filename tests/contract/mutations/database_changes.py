@@ -89,12 +89,13 @@ def waiting_for_a_restart(world: World) -> Iterator[None]:
     """A setting of the standby that a restart would bring into force."""
     standby = world.standby
     waiting = "SELECT count(*) {} 0 FROM pg_settings WHERE pending_restart"
-    execute(standby, "ALTER SYSTEM SET superuser_reserved_connections = 4")
+    # One that the file has: PostgreSQL 15 forgets the waiting of no other until a restart.
+    execute(standby, "ALTER SYSTEM SET max_connections = 101")
     reload_and_wait(standby, waiting.format(">"))
     try:
         yield
     finally:
-        execute(standby, "ALTER SYSTEM RESET superuser_reserved_connections")
+        execute(standby, "ALTER SYSTEM RESET max_connections")
         reload_and_wait(standby, waiting.format("="))
 
 
