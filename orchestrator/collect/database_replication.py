@@ -5,7 +5,7 @@ Data, of every server: `role`, `lag_bytes` (null: not known) and the slots' `idl
 
 - of a primary: `streaming` and `synchronous` (names of standbys), `commits_wait` (a commit waits
   for a standby's disk), `senders` (database users), `senders_without_tls`,
-  `senders_without_certificate`, `archiver_failing` (its last try failed)
+  `senders_without_certificate`
 - of a standby: `receiving`, `source_verified` (by TLS, with the source's name),
   `shows_certificate`, `password_in_settings` (primary_conninfo holds it), `replay_paused`,
   `apply_delay_seconds`, `follows_timeline`
@@ -40,9 +40,7 @@ _SENDERS = (
 )
 _PRIMARY = (
     "SELECT current_setting('synchronous_commit') IN ('on', 'remote_apply')"
-    " AND current_setting('synchronous_standby_names') <> '',"
-    " coalesce(last_failed_time > coalesce(last_archived_time, '-infinity'), false)"
-    " FROM pg_stat_archiver"
+    " AND current_setting('synchronous_standby_names') <> ''"
 )
 _STANDBY = (
     "SELECT (SELECT status FROM pg_stat_wal_receiver),"
@@ -59,7 +57,6 @@ _OF_PRIMARY = (
     "senders",
     "senders_without_tls",
     "senders_without_certificate",
-    "archiver_failing",
 )
 _OF_STANDBY = (
     "receiving",
@@ -112,15 +109,13 @@ def _primary(connection: Connection) -> tuple[dict[str, Any], int]:
     # A base backup has a sender of its own, which is no standby.
     found = connection.execute(_SENDERS.encode()).fetchall()
     standbys = [one for one in found if one[2] in {"streaming", "catchup"}]
-    commits_wait, failing = row(connection, _PRIMARY)
     side = {
         "streaming": [name for name, _, state, *_ in standbys if state == "streaming"],
         "synchronous": [one[0] for one in standbys if one[3] in {"sync", "quorum"}],
-        "commits_wait": commits_wait,
+        "commits_wait": value(connection, _PRIMARY),
         "senders": sorted({one[1] for one in found}),
         "senders_without_tls": [one[0] for one in found if not one[4]],
         "senders_without_certificate": [one[0] for one in found if not one[5]],
-        "archiver_failing": failing,
         "lag_bytes": _lag([one[6] for one in standbys]),
     }
     return side, len(found) + 1
