@@ -8,7 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from orchestrator.collect.audit_log import collectors as audit_log
 from orchestrator.collect.backup_repository import collectors as backup_repository
 from orchestrator.collect.clock_offset import collectors as clock_offset
+from orchestrator.collect.database_access import collectors as database_access
+from orchestrator.collect.database_files import collectors as database_files
+from orchestrator.collect.database_replication import collectors as database_replication
 from orchestrator.collect.database_roles import collectors as database_roles
+from orchestrator.collect.database_sessions import collectors as database_sessions
 from orchestrator.collect.database_settings import collectors as database_settings
 from orchestrator.collect.erp_access import collectors as erp_access
 from orchestrator.collect.object_lock import collectors as object_lock
@@ -25,7 +29,11 @@ _THREADS = 8
 KINDS: Mapping[str, Callable[[Environment, Secrets], list[Collector]]] = {
     "tls_endpoint": tls_endpoint,
     "clock_offset": clock_offset,
+    "database_access": database_access,
+    "database_files": database_files,
+    "database_replication": database_replication,
     "database_roles": database_roles,
+    "database_sessions": database_sessions,
     "database_settings": database_settings,
     "erp_access": erp_access,
     "audit_log": audit_log,

@@ -21,7 +21,14 @@ from typing import Any
 
 import psycopg
 from ansible.module_utils.anlan_erp import build, database_uri, is_built
-from ansible.module_utils.anlan_postgres import SUPERUSER, connect, in_recovery, run_as, scalar
+from ansible.module_utils.anlan_postgres import (
+    SUPERUSER,
+    connect,
+    in_recovery,
+    only_visitors,
+    run_as,
+    scalar,
+)
 from ansible.module_utils.basic import AnsibleModule
 from psycopg import sql
 
@@ -36,6 +43,8 @@ ARGUMENTS: dict[str, Any] = {
     "database": {"type": "str", "default": "erp"},
     "ledger_schema": {"type": "str", "default": "anlan"},
     "ledger_owner": {"type": "str", "default": "orchestrator"},
+    # The secret manager logs in here to rotate the ledger owner's password.
+    "secret_manager": {"type": "str", "default": "vault_admin"},
     "venv": {"type": "path", "required": True},
     "cache_directory": {"type": "path", "required": True},
     "requirements": {"type": "path", "required": True},
@@ -81,6 +90,9 @@ class Database:
         with self.connect(self.name) as inside:
             self._extensions(inside)
             self._ledger(inside)
+            visitors = [self.parameters["ledger_owner"], self.parameters["secret_manager"]]
+            for action, statement in only_visitors(inside, visitors):
+                self._do(inside, action, statement)
             self._users(inside)
 
     def remove(self) -> None:

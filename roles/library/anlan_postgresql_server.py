@@ -18,6 +18,7 @@ from ansible.module_utils.anlan_postgres import (
     connect,
     holds_password,
     in_recovery,
+    only_visitors,
     restart,
     scalar,
     set_password,
@@ -38,12 +39,15 @@ ARGUMENTS: dict[str, Any] = {
 }
 UP_TIMEOUT_SECONDS = 120.0
 SECONDS_A_DAY = 86400
-ATTRIBUTES = {  # KV entry: what the user may do beyond logging in
-    "erp-database": "NOREPLICATION NOCREATEROLE",
-    "replicator": "REPLICATION NOCREATEROLE",
-    "rewinder": "NOREPLICATION NOCREATEROLE",
-    "vault-admin": "NOREPLICATION CREATEROLE",
+# KV entry: what the user may do beyond logging in, and how often at once. The ERP's two servers
+# have pools of 64; what it leaves of max_connections is for drills, which must come in beside it.
+ATTRIBUTES = {
+    "erp-database": "NOREPLICATION NOCREATEROLE CONNECTION LIMIT 70",
+    "replicator": "REPLICATION NOCREATEROLE CONNECTION LIMIT 10",
+    "rewinder": "NOREPLICATION NOCREATEROLE CONNECTION LIMIT 5",
+    "vault-admin": "NOREPLICATION CREATEROLE CONNECTION LIMIT 5",
 }
+ROTATED_LIMIT = 40
 MEMBERSHIPS = ("pg_monitor", "pg_read_all_data")
 # What pg_rewind calls on its source (its manual, "Notes"), and the checkpoint after a promotion.
 REWIND_FUNCTIONS = (
@@ -70,13 +74,14 @@ class Wish:
     def users(self) -> None:
         """Users with password and attributes; the rotated one gets a password once."""
         rows = self.connection.execute(
-            "SELECT rolname, rolpassword, rolreplication, rolcreaterole, rolsuper FROM pg_authid"
+            "SELECT rolname, rolpassword, rolreplication, rolcreaterole, rolsuper, rolconnlimit"
+            " FROM pg_authid"
         ).fetchall()
         found = {row[0]: row[1:] for row in rows}
         for entry, attributes in ATTRIBUTES.items():
             login = self.parameters["logins"][entry]
             user, words = login["username"], attributes.split()
-            wanted = ("REPLICATION" in words, "CREATEROLE" in words, False)
+            wanted = ("REPLICATION" in words, "CREATEROLE" in words, False, int(words[-1]))
             role = sql.Identifier(user)
             if user not in found:
                 self._do(
@@ -92,10 +97,16 @@ class Wish:
             if not holds_password(known, login["password"]) and self._do(f"password of {user}"):
                 set_password(self.connection, user, login["password"])
         rotated = self.parameters["rotated_user"]
+        limit = sql.SQL("CONNECTION LIMIT {}").format(sql.Literal(ROTATED_LIMIT))
+        if rotated in found and found[rotated][-1] != ROTATED_LIMIT:
+            self._do(
+                f"attributes of {rotated}",
+                sql.SQL("ALTER ROLE {} {}").format(sql.Identifier(rotated), limit),
+            )
         if rotated not in found:
             self._do(
                 f"user {rotated}",
-                sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(rotated)),
+                sql.SQL("CREATE ROLE {} LOGIN {}").format(sql.Identifier(rotated), limit),
             )
             if not self.check:  # nobody knows it: the secret manager sets its own
                 set_password(self.connection, rotated, secrets.token_urlsafe(32))
@@ -139,6 +150,13 @@ class Wish:
                 f"pg_checkpoint for {rewinder}",
                 sql.SQL("GRANT pg_checkpoint TO {}").format(sql.Identifier(rewinder)),
             )
+
+    def visitors(self) -> None:
+        """Nobody but the superuser and the rewinder comes into the database postgres."""
+        for action, statement in only_visitors(
+            self.connection, [self.parameters["logins"]["rewinder"]["username"]]
+        ):
+            self._do(action, statement)
 
     def extension(self) -> None:
         """The statistics of statements, in the database postgres."""
@@ -192,7 +210,13 @@ def main() -> None:
             standby = in_recovery(connection)
             if not standby:
                 wish = Wish(parameters, connection, check)
-                for step in (wish.users, wish.rights, wish.extension, wish.slot):
+                for step in (
+                    wish.users,
+                    wish.rights,
+                    wish.visitors,
+                    wish.extension,
+                    wish.slot,
+                ):
                     step()
                 actions += wish.actions
         for path in old_logs(machine, parameters["audit_retention_days"]):

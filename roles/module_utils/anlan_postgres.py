@@ -103,6 +103,35 @@ def in_recovery(connection: Connection) -> bool:
     return bool(scalar(connection, "SELECT pg_is_in_recovery()"))
 
 
+def only_visitors(connection: Connection, visitors: list[str]) -> list[tuple[str, sql.Composed]]:
+    """What must be done so that only these roles and the owner may connect to its database.
+
+    Each is (name of the action, statement). By default everybody may, and make temporary tables.
+    """
+    database = scalar(connection, "SELECT current_database()")
+    everybody = scalar(
+        connection,
+        "SELECT count(*) FROM pg_database, aclexplode(coalesce(datacl, acldefault('d', datdba)))"
+        " WHERE datname = current_database() AND grantee = 0",
+    )
+    name, todo = sql.Identifier(database), []
+    if everybody:
+        revoke = sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(name)
+        todo.append((f"everybody's rights on {database}", revoke))
+    for visitor in visitors:
+        known = scalar(
+            connection,
+            "SELECT count(*) FROM pg_database, aclexplode(datacl) JOIN pg_roles r ON r.oid ="
+            " grantee WHERE datname = current_database() AND privilege_type = 'CONNECT'"
+            " AND rolname = %s",
+            (visitor,),
+        )
+        if not known:
+            grant = sql.SQL("GRANT CONNECT ON DATABASE {} TO {}")
+            todo.append((f"{database} for {visitor}", grant.format(name, sql.Identifier(visitor))))
+    return todo
+
+
 def holds_password(verifier: str | None, password: str) -> bool:
     """Whether a SCRAM-SHA-256 verifier of pg_authid belongs to `password` (RFC 5803, 7677)."""
     try:

@@ -34,7 +34,11 @@ POLICIES = Path(__file__).parents[2] / "policies"
 SUBJECTS = {
     "tls_endpoint": 8,
     "clock_offset": 2,
+    "database_access": 2,
+    "database_files": 2,
+    "database_replication": 2,
     "database_roles": 2,
+    "database_sessions": 2,
     "database_settings": 2,
     "erp_access": 1,
     "audit_log": 3,
