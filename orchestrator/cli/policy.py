@@ -17,6 +17,7 @@ from orchestrator.cli.common import (
     find_environment,
     json_option,
     read_folder,
+    state_directory,
     verdict_text,
 )
 from orchestrator.model.errors import InfrastructureError, InputError
@@ -223,11 +224,13 @@ def _facts(environment: str, kinds: Iterable[str], file: Path | None) -> list[An
     """The facts of a file, or of the running systems."""
     from orchestrator.collect.kinds import collect_kinds  # noqa: PLC0415
     from orchestrator.drivers.secrets import Secrets  # noqa: PLC0415
+    from orchestrator.engine.records import records_of  # noqa: PLC0415
     from orchestrator.model.fact import parse_facts  # noqa: PLC0415
 
     if file is None:
         described = find_environment(environment)
-        return collect_kinds(described, Secrets(described), sorted(kinds))
+        records = records_of(described, state_directory())
+        return collect_kinds(described, Secrets(described), sorted(kinds), records)
     try:
         document = json.loads(file.read_text())
     except OSError as error:
