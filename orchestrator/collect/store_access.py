@@ -2,11 +2,13 @@
 
 Data: `attempts` (how many), `granted` and `refused` (`WHO: ACT`) of requests that must be refused:
 without keys, with a wrong secret, with the other site's keys, and with the application's keys to
-make a bucket; `visible_buckets` (what the application's keys list).
+make a bucket (an object is read where the application can name one);
+`visible_buckets` (what the application's keys list).
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 
 from orchestrator.collect.observe import Collector, Observation, secret_entry
@@ -14,6 +16,7 @@ from orchestrator.drivers.objectstore import ObjectStore
 from orchestrator.drivers.objectstore_access import Attempt, Stranger
 from orchestrator.drivers.secrets import Secrets
 from orchestrator.model.environment import Environment, Site
+from orchestrator.model.errors import InfrastructureError
 
 KIND = "store_access"
 
@@ -43,8 +46,8 @@ def look(environment: Environment, secrets: Secrets, site: Site) -> Observation:
     attempts: list[Attempt] = [nobody.list_buckets()]
     for bucket in site.object_store.buckets.values():
         attempts += [nobody.list_objects(bucket), nobody.write(bucket)]
-        if there := store.versions(bucket):
-            attempts.append(nobody.read(bucket, there[-1].key))
+        if key := _some_key(store, bucket):
+            attempts.append(nobody.read(bucket, key))
     wrong = {**keys, "secret_key": f"{keys['secret_key'][:-1]}-"}
     attempts += [
         Stranger(environment, site, "with a wrong secret", wrong).list_buckets(),
@@ -58,3 +61,14 @@ def look(environment: Environment, secrets: Secrets, site: Site) -> Observation:
         "visible_buckets": sorted(store.buckets()),
     }
     return Observation(data, len(attempts))
+
+
+def _some_key(store: ObjectStore, bucket: str) -> str:
+    """An object that is there; none when the bucket is empty or its own application is refused.
+
+    That is a fact of kind `bucket_objects`, and must not hide who is let in instead.
+    """
+    with suppress(InfrastructureError):
+        if there := store.versions(bucket):
+            return there[-1].key
+    return ""

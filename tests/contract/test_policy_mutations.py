@@ -12,13 +12,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator.collect import collect_kinds
-from orchestrator.drivers.postgresql import PostgreSQL, Role
-from orchestrator.drivers.secrets import Secrets
 from orchestrator.engine.records import records_of
-from orchestrator.model.environment import Environment
 from orchestrator.model.policy import Finding
 from orchestrator.policy import Parameters, Rules, evaluate, parse_rules
-from tests.conftest import Place
 from tests.contract.mutations import backup, database, drills, hosts, store
 from tests.contract.mutations import secrets as secret_manager
 from tests.contract.mutations.world import Mutation, World
@@ -39,19 +35,6 @@ MUTATIONS: list[Mutation] = [
 def rules() -> Rules:
     files = POLICIES.rglob("*.yaml")
     return parse_rules({one.relative_to(POLICIES).as_posix(): one.read_text() for one in files})
-
-
-@pytest.fixture
-def world(
-    environment: Environment,
-    secrets: Secrets,
-    servers: dict[str, PostgreSQL],
-    token: int,
-    place: Place,
-) -> World:
-    by_role = {server.role(): server for server in servers.values()}
-    primary, standby = by_role[Role.PRIMARY], by_role[Role.STANDBY]
-    return World(environment, secrets, primary, standby, token, place.state)
 
 
 def judge(world: World, rules: Rules, policy: str) -> Finding:
