@@ -20,11 +20,11 @@ ROLES = ("orchestrator", "provisioner")
 
 
 def collectors(environment: Environment, secrets: Secrets) -> list[Collector]:
-    """One collector for each AppRole: `common/secrets/approle/orchestrator`, …."""
+    """One collector for each AppRole: `common/secrets/approle-orchestrator`, …."""
     return [
         Collector(
             kind=KIND,
-            subject=f"common/secrets/approle/{name}",
+            subject=f"common/secrets/approle-{name}",
             source=f"common/secrets at {environment.secrets.url}, as AppRole orchestrator",
             query=f"LIST auth/approle/role; GET auth/approle/role/{name}",
             look=partial(look, secrets, name),

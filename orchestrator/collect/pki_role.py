@@ -28,12 +28,12 @@ _USAGES = {
 
 
 def collectors(environment: Environment, secrets: Secrets) -> list[Collector]:
-    """One collector: `common/secrets/pki/service`."""
+    """One collector: `common/secrets/pki-service`."""
     mount = environment.secrets.pki_mount
     return [
         Collector(
             kind=KIND,
-            subject=f"common/secrets/pki/{ROLE}",
+            subject=f"common/secrets/pki-{ROLE}",
             source=f"common/secrets at {environment.secrets.url}, as AppRole orchestrator; "
             f"{environment.tls.ca_file}",
             query=f"LIST {mount}/roles; GET {mount}/roles/{ROLE}",

@@ -19,12 +19,12 @@ ROLES = ("orchestrator",)
 
 
 def collectors(environment: Environment, secrets: Secrets) -> list[Collector]:
-    """One collector for each rotated login: `common/secrets/database/orchestrator`."""
+    """One collector for each rotated login: `common/secrets/database-orchestrator`."""
     settings = environment.secrets
     return [
         Collector(
             kind=KIND,
-            subject=f"common/secrets/database/{name}",
+            subject=f"common/secrets/database-{name}",
             source=f"common/secrets at {settings.url}, as AppRole orchestrator",
             query=f"GET {settings.database_mount}/static-creds/{name}, without the password",
             look=partial(look, secrets, f"{settings.database_mount}/static-creds/{name}"),

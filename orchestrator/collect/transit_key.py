@@ -16,13 +16,13 @@ KIND = "transit_key"
 
 
 def collectors(environment: Environment, secrets: Secrets) -> list[Collector]:
-    """One collector: `common/secrets/transit/evidence`."""
+    """One collector: `common/secrets/transit-evidence`."""
     settings = environment.secrets
     path = f"{settings.transit_mount}/keys/{settings.evidence_key}"
     return [
         Collector(
             kind=KIND,
-            subject="common/secrets/transit/evidence",
+            subject="common/secrets/transit-evidence",
             source=f"common/secrets at {settings.url}, as AppRole orchestrator",
             query=f"GET {path}",
             look=partial(look, secrets, path),

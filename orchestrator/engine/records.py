@@ -43,11 +43,12 @@ def log_report(environment: Environment, state: Path) -> LogReport:
 
     There is none before the first run; later its absence is a problem.
     """
+    keys = _keys(environment, state)
     if not (state / LOG_FILE).is_file():
         signed = sorted(path.parts[-3] for path in (state / "runs").glob(f"[!.]*/{PLAN_FILE}"))
         problems = ("the log is gone: there are runs with a signed plan",) if signed else ()
         return LogReport(0, problems, {}, tuple(signed))
-    found = audit(state, _keys(environment, state))
+    found = audit(state, keys)
     return LogReport(
         entries=len(found.entries),
         problems=tuple(f"{one.code}: {one.path}: {one.message}" for one in found.problems),
@@ -58,9 +59,9 @@ def log_report(environment: Environment, state: Path) -> LogReport:
 
 def schedule_report(environment: Environment, state: Path) -> ScheduleReport:
     """Read the schedules of the log. Raises InfrastructureError, OSError."""
+    keys = _keys(environment, state)
     if not (state / LOG_FILE).is_file():
         return ScheduleReport(None, "", (), ())
-    keys = _keys(environment, state)
     try:
         entries = log.parse((state / LOG_FILE).read_bytes())
     except log.LogError as error:

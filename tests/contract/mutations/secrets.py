@@ -191,7 +191,7 @@ def _listener(world: World) -> AbstractContextManager[None]:
 
 
 _AT, _POLICIES = "common/secrets", "common/secrets/policies"
-_APPROLE = "common/secrets/approle/orchestrator"
+_APPROLE = "common/secrets/approle-orchestrator"
 MUTATIONS = [
     Mutation("audit-secrets", _AT, "no audit device writes", audit_off),
     Mutation("secrets-audit-hashed", _AT, "it has no audit device", audit_off),
@@ -246,10 +246,10 @@ MUTATIONS = [
         "leases of up to 315360000 s",
         written("sys/mounts/kv/tune", {"max_lease_ttl": "87600h"}, {"max_lease_ttl": "0"}),
     ),
-    Mutation("pki-role", "common/secrets/pki/service", "certificates with a wildcard", pki_role),
+    Mutation("pki-role", "common/secrets/pki-service", "certificates with a wildcard", pki_role),
     Mutation(
         "evidence-key-stays",
-        "common/secrets/transit/evidence",
+        "common/secrets/transit-evidence",
         "it may be deleted",
         written(
             "transit/keys/evidence/config", {"deletion_allowed": True}, {"deletion_allowed": False}
@@ -257,7 +257,7 @@ MUTATIONS = [
     ),
     Mutation(
         "secrets-rotation",
-        "common/secrets/database/orchestrator",
+        "common/secrets/database-orchestrator",
         "it is rotated every 864000 s",
         rotation,
     ),
