@@ -27,7 +27,7 @@ from stacks import locks, places
 from stacks.components.config import MACHINES, parse_config
 from stacks.components.ground import clear
 
-PROJECT = "anlan-local"
+PROJECT = places.PROJECT
 PROGRAM = places.PROGRAMS / "local"
 _PART_TYPE = "pulumi-python:dynamic/anlan:"
 _QUIET = ("same", "read")

@@ -12,6 +12,8 @@ from pathlib import Path
 
 ROOT_LENGTH_LIMIT = 60  # unix sockets below a root must stay within 107 bytes
 PROGRAMS = Path(__file__).resolve().parent
+PROJECT = "anlan-local"
+"""The Pulumi project of the stacks of this machine."""
 
 
 def state_directory() -> Path:
@@ -37,6 +39,11 @@ def service_user() -> str:
 def environment_link(state: Path, name: str) -> Path:
     """Return the path at which every command finds the environment `name`."""
     return state / "env" / name
+
+
+def stack_file(state: Path, name: str) -> Path:
+    """Return where Pulumi keeps the state of the stack `name` (its file backend)."""
+    return state / "pulumi" / ".pulumi" / "stacks" / PROJECT / f"{name}.json"
 
 
 def default_root(state: Path, name: str, user: str) -> Path:

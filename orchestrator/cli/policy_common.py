@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.cli.common import find_environment, read_folder
+from orchestrator.cli.common import find_environment, read_folder, state_directory
 from orchestrator.model.errors import InputError
 from orchestrator.model.folders import data_folder
 
@@ -37,11 +37,13 @@ def facts_of(environment: str, kinds: Iterable[str], file: Path | None) -> list[
     """The facts of a file, or of the running systems."""
     from orchestrator.collect.kinds import collect_kinds  # noqa: PLC0415
     from orchestrator.drivers.secrets import Secrets  # noqa: PLC0415
+    from orchestrator.engine.records import records_of  # noqa: PLC0415
     from orchestrator.model.fact import parse_facts  # noqa: PLC0415
 
     if file is None:
         described = find_environment(environment)
-        return collect_kinds(described, Secrets(described), sorted(kinds))
+        records = records_of(described, state_directory())
+        return collect_kinds(described, Secrets(described), sorted(kinds), records)
     try:
         document = json.loads(file.read_text())
     except OSError as error:

@@ -57,7 +57,7 @@ def look(environment: Environment, site: Site) -> Observation:
     """Ask about the repository whose store is at this site. Raises InfrastructureError, OSError."""
     # pgBackRest would try for a minute where nobody listens.
     reach(endpoint_of(site.object_store.url))
-    number, place = _repository(site)
+    number, place = repository_of(site)
     info = _info(site, number)
     (repository,) = [entry for entry in info.get("repo", []) if entry["key"] == number]
     backups = [entry for entry in info.get("backup", []) if entry["database"]["repo-key"] == number]
@@ -87,7 +87,7 @@ def look(environment: Environment, site: Site) -> Observation:
     return Observation(data, len(backups) + len(archives))
 
 
-def _repository(site: Site) -> tuple[int, str]:
+def repository_of(site: Site) -> tuple[int, str]:
     """Number and place of the repository at this site's own store, by its pgBackRest's file."""
     place = urlsplit(site.object_store.url).netloc
     repositories: dict[str, dict[str, str]] = {}

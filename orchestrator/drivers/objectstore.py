@@ -77,6 +77,20 @@ class ObjectStore:
         """The name of the bucket for `backup` or `evidence`."""
         return self.settings.buckets[purpose]
 
+    def buckets(self) -> tuple[str, ...]:
+        """The names of the buckets that these keys list."""
+        try:
+            return tuple(one["Name"] for one in self._client.list_buckets()["Buckets"])
+        except (ClientError, BotoCoreError) as error:
+            raise self._failed("list its buckets", error) from error
+
+    def versioning(self, bucket: str) -> str:
+        """Whether a bucket keeps every version: Enabled, Suspended, or empty (never was)."""
+        try:
+            return str(self._client.get_bucket_versioning(Bucket=bucket).get("Status", ""))
+        except (ClientError, BotoCoreError) as error:
+            raise self._failed(f"read the versioning of bucket {bucket}", error) from error
+
     def lock_settings(self, bucket: str) -> LockSettings:
         """The Object Lock of a bucket."""
         try:

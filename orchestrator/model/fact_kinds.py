@@ -12,6 +12,11 @@ from orchestrator.model.errors import InputError
 from orchestrator.model.schema import load_schema, nearest, validator
 
 _FOLDER = "facts"
+RECORD_KINDS = frozenset({"drill_history", "drill_schedule", "evidence_log", "stack_state"})
+"""Kinds about the orchestrator's own records, not about the systems of an environment.
+
+A run does not judge them: it is a part of what they tell.
+"""
 
 
 @cache

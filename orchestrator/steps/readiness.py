@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
 
 import psycopg
 
 from orchestrator.collect import audit_log
 from orchestrator.collect.observe import observe
+from orchestrator.collect.records import finished_runs
 from orchestrator.drivers.certificates import server_certificates
 from orchestrator.drivers.erp import Erp
 from orchestrator.drivers.pgbackrest import PgBackRest
@@ -23,7 +20,6 @@ from orchestrator.drivers.postgresql_standby import conninfo
 from orchestrator.drivers.secrets_storage import SecretsStorage
 from orchestrator.model.canonical import sha256
 from orchestrator.model.errors import AnlanError, InfrastructureError
-from orchestrator.model.fact import parse_timestamp
 from orchestrator.model.folders import data_folder
 from orchestrator.steps.backup import backups_of, repositories, side_by_side
 from orchestrator.steps.context import Context
@@ -221,44 +217,27 @@ def check_keys(context: Context) -> None:
 def check_last_drill(context: Context) -> None:
     """The last real drill of this kind passed, lately, on what is here today: else it is stale."""
     name, days = str(context.options["drill"]), float(context.options["max_age_days"])
-    last = _last_run(context.directory.parent, name, str(context.plan["environment"]["name"]))
-    if last is None:
+    state, environment = context.directory.parent.parent, str(context.plan["environment"]["name"])
+    runs = [run for run in finished_runs(state, environment) if run.plan["drill"]["name"] == name]
+    if not runs:
         context.check(f"{name}_proven", False, f"no finished drill {name} on this environment")
         return
-    plan, result = last
+    last = runs[-1]
     now = {
         "descriptor": context.environment.digest,
         "stack and roles": context.environment.deployment_digest,
         "drill": sha256((data_folder("drills") / f"{name}.yaml").read_bytes()),
         "version": context.plan["tool"]["version"],
     }
-    then = {
-        "descriptor": plan["environment"]["digest"],
-        "stack and roles": plan["environment"]["deployment_digest"],
-        "drill": plan["drill"]["digest"],
-        "version": plan["tool"]["version"],
-    }
-    context.note("last_drill", {"run": plan["run_id"], "then": then, "now": now})
-    context.check(
-        f"{name}_proven", result["verdict"] == "pass", f"{plan['run_id']}: {result['verdict']}"
-    )
+    then = {**last.bound, "drill": last.plan["drill"]["digest"]}
+    context.note("last_drill", {"run": last.run_id, "then": then, "now": now})
+    verdict = last.result["verdict"]
+    context.check(f"{name}_proven", verdict == "pass", f"{last.run_id}: {verdict}")
     changed = [key for key in now if now[key] != then[key]]
     context.check(
         f"{name}_current",
         not changed,
-        f"changed since {plan['run_id']}: {', '.join(changed) or 'nothing'}",
+        f"changed since {last.run_id}: {', '.join(changed) or 'nothing'}",
     )
-    age = (datetime.now(UTC) - parse_timestamp(result["ended_at"])).total_seconds() / 86_400
+    age = (datetime.now(UTC) - last.ended_at).total_seconds() / 86_400
     context.check(f"{name}_recent", age <= days, f"{age:.1f} days ago, at most {days:g}")
-
-
-def _last_run(
-    runs: Path, drill: str, environment: str
-) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
-    """Plan and result of the newest finished run of a drill on an environment, passed or not."""
-    found: list[tuple[str, Mapping[str, Any], Mapping[str, Any]]] = []
-    for path in runs.glob("[!.]*/run.json"):
-        plan = json.loads((path.parent / "plan.json").read_text())
-        if (plan["drill"]["name"], plan["environment"]["name"]) == (drill, environment):
-            found.append((plan["created_at"], plan, json.loads(path.read_text())))
-    return max(found, key=lambda one: one[0])[1:] if found else None

@@ -21,6 +21,7 @@ PKI_ROLE: dict[str, Any] = {
     "allow_any_name": True,
     "enforce_hostnames": False,
     "allow_ip_sans": True,
+    "allow_wildcard_certificates": False,
     "server_flag": True,
     "client_flag": True,
     "key_type": "ec",
@@ -87,6 +88,17 @@ POLICIES = {
             "sys/health": ["read", "sudo"],
             "sys/audit": _SUDO_READ,
             "sys/mounts": _READ,
+            # The collectors' questions: who may log in, what policies grant, which tokens live.
+            # An accessor tells of a token and does not hold it; to list them takes sudo.
+            "sys/auth": _READ,
+            "sys/policies/acl": ["list"],
+            "sys/policies/acl/+": _READ,
+            "auth/approle/role": ["list"],
+            "auth/approle/role/+": _READ,
+            "auth/token/accessors": ["list", "sudo"],
+            "auth/token/lookup-accessor": _UPDATE,
+            "pki/roles": ["list"],
+            "pki/roles/+": _READ,
             # Sealed by the barrier key: of no use without the unseal keys.
             "sys/storage/raft/snapshot": _READ,
         }

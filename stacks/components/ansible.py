@@ -53,6 +53,11 @@ def role_digest(role: str, roles: Path | None = None) -> str:
     return digest_files(base, (base / part for part in (role, *_SHARED)))
 
 
+def programs_digest(programs: Path) -> str:
+    """Return the SHA-256 (hexadecimal) over the programs of the stacks of this machine."""
+    return digest_files(programs, [programs / "components", programs / "local"])
+
+
 def digest_files(base: Path, parts: Iterable[Path]) -> str:
     """Return the SHA-256 over the names (below `base`) and bytes of all files under `parts`."""
     digest = hashlib.sha256()

@@ -12,7 +12,7 @@ import pulumi
 from pulumi import dynamic
 
 from orchestrator.model.schema import check
-from stacks.components.ansible import digest_files
+from stacks.components.ansible import digest_files, programs_digest
 from stacks.components.ground import require_no_run
 from stacks.components.layout import BUCKETS, REGION, Layout, Machine
 
@@ -23,7 +23,7 @@ def deployment_digest(layout: Layout, roles: Path, programs: Path) -> str:
     """Return the SHA-256 over the roles, the stack programs and the configuration."""
     parts = {
         "roles": digest_files(roles, [roles]),
-        "programs": digest_files(programs, [programs / "components", programs / "local"]),
+        "programs": programs_digest(programs),
         "config": layout.config.values(),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

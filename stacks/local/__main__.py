@@ -4,7 +4,7 @@ import pulumi
 
 from orchestrator.model.errors import AnlanError
 from stacks import places
-from stacks.components.ansible import roles_directory
+from stacks.components.ansible import programs_digest, roles_directory
 from stacks.components.config import KEYS, parse_config
 from stacks.components.descriptor import deployment_digest, describe
 from stacks.components.erp_environment import ErpEnvironment
@@ -28,3 +28,4 @@ except AnlanError as error:
 
 pulumi.export("environment", environment.descriptor)
 pulumi.export("config_digest", digest)
+pulumi.export("programs_digest", programs_digest(places.PROGRAMS))

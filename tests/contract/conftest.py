@@ -16,6 +16,8 @@ from orchestrator.drivers.proxy import FrontDoor
 from orchestrator.drivers.secrets import Secrets
 from orchestrator.model.environment import Environment
 from orchestrator.model.errors import InfrastructureError
+from tests.conftest import Place
+from tests.contract.mutations.world import World
 
 
 @pytest.fixture(scope="session")
@@ -37,6 +39,20 @@ def token(environment: Environment, request: pytest.FixtureRequest) -> Iterator[
     run = f"test-{request.node.name}"
     yield lease.acquire(run)
     lease.release(run)
+
+
+@pytest.fixture
+def world(
+    environment: Environment,
+    secrets: Secrets,
+    servers: dict[str, PostgreSQL],
+    token: int,
+    place: Place,
+) -> World:
+    """What a mutation changes."""
+    by_role = {server.role(): server for server in servers.values()}
+    primary, standby = by_role[Role.PRIMARY], by_role[Role.STANDBY]
+    return World(environment, secrets, primary, standby, token, place.state)
 
 
 @pytest.fixture

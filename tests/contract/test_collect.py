@@ -44,6 +44,20 @@ SUBJECTS = {
     "audit_log": 3,
     "backup_repository": 2,
     "object_lock": 4,
+    "approle": 2,
+    "backup_archive": 2,
+    "backup_settings": 2,
+    "bucket_objects": 4,
+    "host_files": 3,
+    "host_programs": 3,
+    "host_room": 3,
+    "pki_role": 1,
+    "secret_engine": 4,
+    "secret_manager": 1,
+    "secret_policies": 1,
+    "static_credential": 1,
+    "store_access": 2,
+    "transit_key": 1,
 }
 Judge = Callable[[Sequence[str]], dict[str, dict[str, Any]]]
 

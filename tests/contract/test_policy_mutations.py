@@ -12,17 +12,23 @@ from pathlib import Path
 import pytest
 
 from orchestrator.collect import collect_kinds
-from orchestrator.drivers.postgresql import PostgreSQL, Role
-from orchestrator.drivers.secrets import Secrets
-from orchestrator.model.environment import Environment
+from orchestrator.engine.records import records_of
 from orchestrator.model.policy import Finding
 from orchestrator.policy import Parameters, Rules, evaluate, parse_rules
-from tests.contract.mutations import database
+from tests.contract.mutations import backup, database, drills, hosts, store
+from tests.contract.mutations import secrets as secret_manager
 from tests.contract.mutations.world import Mutation, World
 from tests.faults.kill_rate import KILLED
 
 POLICIES = Path(__file__).parents[2] / "policies"
-MUTATIONS: list[Mutation] = [*database.MUTATIONS]
+MUTATIONS: list[Mutation] = [
+    *database.MUTATIONS,
+    *secret_manager.MUTATIONS,
+    *store.MUTATIONS,
+    *backup.MUTATIONS,
+    *hosts.MUTATIONS,
+    *drills.MUTATIONS,
+]
 
 
 @pytest.fixture(scope="module")
@@ -31,19 +37,12 @@ def rules() -> Rules:
     return parse_rules({one.relative_to(POLICIES).as_posix(): one.read_text() for one in files})
 
 
-@pytest.fixture
-def world(
-    environment: Environment, secrets: Secrets, servers: dict[str, PostgreSQL], token: int
-) -> World:
-    by_role = {server.role(): server for server in servers.values()}
-    return World(environment, secrets, by_role[Role.PRIMARY], by_role[Role.STANDBY], token)
-
-
 def judge(world: World, rules: Rules, policy: str) -> Finding:
     """The finding of one policy now."""
     (one,) = [item for item in rules.policies if item.id == policy]
     descriptor = json.loads((world.environment.root / "environment.json").read_text())
-    facts = collect_kinds(world.environment, world.secrets, [one.kind])
+    records = records_of(world.environment, world.state)
+    facts = collect_kinds(world.environment, world.secrets, [one.kind], records)
     parameters = Parameters(descriptor, rules.baseline)
     return evaluate([one], facts, parameters, datetime.now(UTC))[0]
 

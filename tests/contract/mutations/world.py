@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from orchestrator.drivers.postgresql import PostgreSQL
 from orchestrator.drivers.secrets import Secrets
@@ -14,13 +16,17 @@ from orchestrator.model.environment import Environment
 
 @dataclass(frozen=True)
 class World:
-    """The environment that is mutated; `token` is of a lease that the test holds."""
+    """The environment that is mutated, and its state directory.
+
+    `token` is of a lease that the test holds.
+    """
 
     environment: Environment
     secrets: Secrets
     primary: PostgreSQL
     standby: PostgreSQL
     token: int
+    state: Path
 
     def subject(self, pattern: str) -> str:
         """The subject with {primary} and {standby} as the names of the sites."""
@@ -96,3 +102,26 @@ def primary_statements(
         return statements(world.primary, do, undo, database=database)
 
     return change
+
+
+@contextmanager
+def text(file: Path, old: str, new: str) -> Iterator[None]:
+    """A file with other text for a while; its mode and owner stay."""
+    before = file.read_text()
+    assert old in before, f"{file} holds no {old!r}"
+    file.write_text(before.replace(old, new))
+    try:
+        yield
+    finally:
+        file.write_text(before)
+
+
+@contextmanager
+def mode(path: Path, wanted: int) -> Iterator[None]:
+    """A file or directory with another mode for a while."""
+    before = stat.S_IMODE(path.stat().st_mode)
+    path.chmod(wanted)
+    try:
+        yield
+    finally:
+        path.chmod(before)
