@@ -7,12 +7,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 from orchestrator.collect.audit_log import collectors as audit_log
 from orchestrator.collect.backup_repository import collectors as backup_repository
+from orchestrator.collect.client_trust import collectors as client_trust
 from orchestrator.collect.clock_offset import collectors as clock_offset
 from orchestrator.collect.database_roles import collectors as database_roles
 from orchestrator.collect.database_settings import collectors as database_settings
 from orchestrator.collect.erp_access import collectors as erp_access
+from orchestrator.collect.erp_accounts import collectors as erp_accounts
+from orchestrator.collect.erp_settings import collectors as erp_settings
 from orchestrator.collect.object_lock import collectors as object_lock
 from orchestrator.collect.observe import Collector, observe
+from orchestrator.collect.open_ports import collectors as open_ports
 from orchestrator.collect.tls_endpoint import collectors as tls_endpoint
 from orchestrator.drivers.secrets import Secrets
 from orchestrator.model.environment import Environment
@@ -24,10 +28,14 @@ _THREADS = 8
 
 KINDS: Mapping[str, Callable[[Environment, Secrets], list[Collector]]] = {
     "tls_endpoint": tls_endpoint,
+    "open_ports": open_ports,
+    "client_trust": client_trust,
     "clock_offset": clock_offset,
     "database_roles": database_roles,
     "database_settings": database_settings,
     "erp_access": erp_access,
+    "erp_accounts": erp_accounts,
+    "erp_settings": erp_settings,
     "audit_log": audit_log,
     "backup_repository": backup_repository,
     "object_lock": object_lock,
