@@ -2,9 +2,9 @@
 
 The servers live for the test, with certificates of an authority that is made for it and that the
 client is told to trust, as it is told to trust the environment's. Data, each true when the client
-sent nothing after the handshake or ended it: `expired_refused`, `wrong_name_refused` (a certificate for
-another address), `unknown_authority_refused`; `good_accepted` is the control: with a good
-certificate the same client goes on; `errors`: what the client said, by case.
+sent nothing after the handshake, or ended it: `expired_refused`, `wrong_name_refused` (a
+certificate for another address), `unknown_authority_refused`; `good_accepted` is the control: with
+a good certificate the same client goes on; `errors`: what the client said, by case.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from orchestrator.collect.database_settings import collectors as database_settin
 from orchestrator.collect.erp_access import collectors as erp_access
 from orchestrator.collect.erp_accounts import collectors as erp_accounts
 from orchestrator.collect.erp_settings import collectors as erp_settings
+from orchestrator.collect.negative_probe import collectors as negative_probe
 from orchestrator.collect.object_lock import collectors as object_lock
 from orchestrator.collect.observe import Collector, observe
 from orchestrator.collect.open_ports import collectors as open_ports
@@ -39,6 +40,7 @@ KINDS: Mapping[str, Callable[[Environment, Secrets], list[Collector]]] = {
     "audit_log": audit_log,
     "backup_repository": backup_repository,
     "object_lock": object_lock,
+    "negative_probe": negative_probe,
 }
 """Every kind of fact, and what makes its collectors for an environment."""
 

@@ -44,6 +44,7 @@ SUBJECTS = {
     "audit_log": 3,
     "backup_repository": 2,
     "object_lock": 4,
+    "negative_probe": 46,
 }
 Judge = Callable[[Sequence[str]], dict[str, dict[str, Any]]]
 
