@@ -195,9 +195,10 @@ def _login(environment: Environment, site: Site, changes: dict[str, str]) -> Tri
         psycopg.connect(**parameters).close()
     except psycopg.OperationalError as error:
         text = " ".join(str(error).split())
-        known = any(one in text for one in _REFUSALS)
-        wanted = "certificate" in text or "replication" not in changes
-        return Tried(True if known and wanted else None, text)
+        if not any(one in text for one in _REFUSALS):
+            return Tried(None, text)
+        # One who is asked for a password was not asked for a certificate.
+        return Tried("replication" not in changes or "certificate" in text, text)
     return Tried(False, "it let the probe in", undone=True)
 
 

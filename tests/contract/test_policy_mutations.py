@@ -17,12 +17,17 @@ from orchestrator.drivers.secrets import Secrets
 from orchestrator.model.environment import Environment
 from orchestrator.model.policy import Finding
 from orchestrator.policy import Parameters, Rules, evaluate, parse_rules
-from tests.contract.mutations import database
+from tests.contract.mutations import database, erp, probes, tls
 from tests.contract.mutations.world import Mutation, World
 from tests.faults.kill_rate import KILLED
 
 POLICIES = Path(__file__).parents[2] / "policies"
-MUTATIONS: list[Mutation] = [*database.MUTATIONS]
+MUTATIONS: list[Mutation] = [
+    *database.MUTATIONS,
+    *tls.MUTATIONS,
+    *erp.MUTATIONS,
+    *probes.MUTATIONS,
+]
 
 
 @pytest.fixture(scope="module")
