@@ -11,6 +11,7 @@ import re
 import socket
 import ssl
 import struct
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -44,11 +45,17 @@ VERSIONS = {
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where a server listens, and what it speaks inside TLS."""
+    """Where a server listens, what it speaks inside TLS, and its name if not the address."""
 
     address: str
     port: int
     protocol: Protocol
+    server_name: str = ""
+
+    @property
+    def name(self) -> str:
+        """What its certificate must be for."""
+        return self.server_name or self.address
 
     def __str__(self) -> str:
         return f"{self.address}:{self.port}"
@@ -64,11 +71,16 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Session:
-    """An agreed TLS session: version, cipher suite, and the server's certificate (DER)."""
+    """An agreed TLS session: version, cipher suite, and the certificates that were sent (DER)."""
 
     version: str
     cipher: str
-    certificate: bytes
+    chain: tuple[bytes, ...]
+
+    @property
+    def certificate(self) -> bytes:
+        """The server's own certificate (DER)."""
+        return self.chain[0]
 
 
 @dataclass(frozen=True)
@@ -106,9 +118,9 @@ def session(endpoint: Endpoint) -> Session | None:
             return Session(
                 version=str(link.version()),
                 cipher=cipher[0] if cipher else "",
-                certificate=link.getpeercert(binary_form=True) or b"",
+                chain=_chain(link),
             )
-    except (ssl.SSLError, _NoTls, ConnectionResetError, BrokenPipeError):
+    except (ssl.SSLError, NoTls, ConnectionResetError, BrokenPipeError):
         return None
     except TimeoutError as error:
         raise InfrastructureError(f"{endpoint} did not finish a TLS handshake in time") from error
@@ -128,7 +140,7 @@ def verify(endpoint: Endpoint, ca_file: Path) -> Verification:
         if error.verify_code in _NAME_ERRORS:
             return Verification(chain=True, name=False, error=error.verify_message)
         return Verification(chain=False, name=None, error=error.verify_message)
-    except (OSError, _NoTls) as error:
+    except (OSError, NoTls) as error:
         raise InfrastructureError(f"cannot verify {endpoint}: {error}") from error
 
 
@@ -155,7 +167,7 @@ def try_plaintext(endpoint: Endpoint) -> Attempt:
     return _attempt(endpoint, lambda: ask(endpoint))
 
 
-class _NoTls(Exception):
+class NoTls(Exception):
     """The PostgreSQL server answered the SSLRequest with no."""
 
 
@@ -184,15 +196,35 @@ def _connected(endpoint: Endpoint) -> Iterator[socket.socket]:
 
 
 @contextlib.contextmanager
-def _tls(
-    endpoint: Endpoint, plain: socket.socket, context: ssl.SSLContext
-) -> Iterator[ssl.SSLSocket]:
+def before_hello(endpoint: Endpoint) -> Iterator[socket.socket]:
+    """A connection on which the next thing is a ClientHello. Raises InfrastructureError, NoTls."""
+    with _connected(endpoint) as plain:
+        _ask_for_tls(endpoint, plain)
+        yield plain
+
+
+def _ask_for_tls(endpoint: Endpoint, plain: socket.socket) -> None:
     if endpoint.protocol == "postgresql":
         plain.sendall(_SSL_REQUEST)
         if plain.recv(1) != b"S":
-            raise _NoTls("it answers that it speaks no TLS")
-    with context.wrap_socket(plain, server_hostname=endpoint.address) as link:
+            raise NoTls("it answers that it speaks no TLS")
+
+
+@contextlib.contextmanager
+def _tls(
+    endpoint: Endpoint, plain: socket.socket, context: ssl.SSLContext
+) -> Iterator[ssl.SSLSocket]:
+    _ask_for_tls(endpoint, plain)
+    with context.wrap_socket(plain, server_hostname=endpoint.name) as link:
         yield link
+
+
+def _chain(link: ssl.SSLSocket) -> tuple[bytes, ...]:
+    """The certificates as the server sent them, its own first (public from Python 3.13 on)."""
+    if sys.version_info >= (3, 13):
+        return tuple(link.get_unverified_chain())
+    sent = link._sslobj.get_unverified_chain() or ()  # type: ignore[attr-defined]
+    return tuple(ssl.PEM_cert_to_DER_cert(one.public_bytes()) for one in sent)
 
 
 def _handshake(endpoint: Endpoint, context: ssl.SSLContext) -> Attempt:
@@ -246,7 +278,7 @@ def _attempt(endpoint: Endpoint, ask: Callable[[], Attempt]) -> Attempt:
     except ssl.SSLError as error:
         reason = error.reason or str(error)
         return Attempt("refused" if _REFUSAL.search(reason) else "inconclusive", reason)
-    except _NoTls as error:
+    except NoTls as error:
         return Attempt("refused", str(error))
     except (ConnectionResetError, BrokenPipeError):
         return Attempt("refused", "the server closed the connection")

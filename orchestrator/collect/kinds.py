@@ -11,6 +11,7 @@ from orchestrator.collect.backup_archive import collectors as backup_archive
 from orchestrator.collect.backup_repository import collectors as backup_repository
 from orchestrator.collect.backup_settings import collectors as backup_settings
 from orchestrator.collect.bucket_objects import collectors as bucket_objects
+from orchestrator.collect.client_trust import collectors as client_trust
 from orchestrator.collect.clock_offset import collectors as clock_offset
 from orchestrator.collect.database_access import collectors as database_access
 from orchestrator.collect.database_files import collectors as database_files
@@ -21,12 +22,16 @@ from orchestrator.collect.database_settings import collectors as database_settin
 from orchestrator.collect.drill_history import collectors as drill_history
 from orchestrator.collect.drill_schedule import collectors as drill_schedule
 from orchestrator.collect.erp_access import collectors as erp_access
+from orchestrator.collect.erp_accounts import collectors as erp_accounts
+from orchestrator.collect.erp_settings import collectors as erp_settings
 from orchestrator.collect.evidence_log import collectors as evidence_log
 from orchestrator.collect.host_files import collectors as host_files
 from orchestrator.collect.host_programs import collectors as host_programs
 from orchestrator.collect.host_room import collectors as host_room
+from orchestrator.collect.negative_probe import collectors as negative_probe
 from orchestrator.collect.object_lock import collectors as object_lock
 from orchestrator.collect.observe import Collector, observe
+from orchestrator.collect.open_ports import collectors as open_ports
 from orchestrator.collect.pki_role import collectors as pki_role
 from orchestrator.collect.records import Records
 from orchestrator.collect.secret_engine import collectors as secret_engine
@@ -47,6 +52,8 @@ _THREADS = 8
 
 KINDS: Mapping[str, Callable[[Environment, Secrets], list[Collector]]] = {
     "tls_endpoint": tls_endpoint,
+    "open_ports": open_ports,
+    "client_trust": client_trust,
     "clock_offset": clock_offset,
     "database_access": database_access,
     "database_files": database_files,
@@ -55,6 +62,8 @@ KINDS: Mapping[str, Callable[[Environment, Secrets], list[Collector]]] = {
     "database_sessions": database_sessions,
     "database_settings": database_settings,
     "erp_access": erp_access,
+    "erp_accounts": erp_accounts,
+    "erp_settings": erp_settings,
     "audit_log": audit_log,
     "backup_repository": backup_repository,
     "object_lock": object_lock,
@@ -72,6 +81,7 @@ KINDS: Mapping[str, Callable[[Environment, Secrets], list[Collector]]] = {
     "static_credential": static_credential,
     "store_access": store_access,
     "transit_key": transit_key,
+    "negative_probe": negative_probe,
 }
 """Every kind of fact about the systems, and what makes its collectors for an environment."""
 

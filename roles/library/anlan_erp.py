@@ -14,6 +14,12 @@ from ansible.module_utils.anlan_erp import build, database_uri, is_built
 from ansible.module_utils.anlan_files import differs, write
 from ansible.module_utils.basic import AnsibleModule
 
+LIMITS = (
+    "session_max_age_seconds",
+    "session_timeout_seconds",
+    "login_attempts",
+    "password_length",
+)
 ARGUMENTS: dict[str, Any] = {
     "machine": {"type": "path", "required": True},
     "address": {"type": "str", "required": True},
@@ -23,6 +29,8 @@ ARGUMENTS: dict[str, Any] = {
     "login": {"type": "dict", "required": True, "no_log": True},
     "venv": {"type": "path", "required": True},
     "requirements": {"type": "path", "required": True},
+    "forbidden_passwords": {"type": "path", "required": True},
+    **{name: {"type": "int", "required": True} for name in LIMITS},
 }
 CONFIGURATION = """\
 # Written by anlan. The server goes to whichever database takes writes.
@@ -33,11 +41,20 @@ list = False
 [web]
 listen = {address}:{port}
 
+[session]
+max_age = {session_max_age_seconds}
+timeout = {session_timeout_seconds}
+max_attempt = {login_attempts}
+
+[password]
+length = {password_length}
+forbidden = {machine}/etc/erp-forbidden-passwords
+
 [ssl]
 certificate = {machine}/tls/erp.crt
 privatekey = {machine}/tls/erp.key
 """
-# The ERP knows no setting for the version of TLS; OpenSSL takes it from this file.
+# The ERP knows no setting for version and groups of TLS; OpenSSL takes them from this file.
 OPENSSL = """\
 # Written by anlan.
 openssl_conf = erp
@@ -47,6 +64,7 @@ ssl_conf = erp_ssl
 system_default = erp_tls
 [erp_tls]
 Protocol = -ALL,TLSv1.3
+Groups = X25519:P-256:P-384
 """
 
 # Started without a writable database the ERP would answer every login with an error, for ever: it
@@ -83,11 +101,13 @@ def files(parameters: dict[str, Any]) -> dict[Path, bytes]:
         address=parameters["address"],
         port=parameters["port"],
         machine=parameters["machine"],
+        **{name: parameters[name] for name in LIMITS},
     )
     return {
         etc / "trytond.conf": text.encode(),
         etc / "erp-openssl.cnf": OPENSSL.encode(),
         etc / "erp-start.py": START.encode(),
+        etc / "erp-forbidden-passwords": Path(parameters["forbidden_passwords"]).read_bytes(),
     }
 
 

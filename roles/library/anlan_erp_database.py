@@ -124,6 +124,8 @@ class Database:
                 self._seed()
                 self._save()
         with self.connect(self.fresh) as inside:
+            # The seeding's own session, whose key every copy of the dump has.
+            inside.execute("DELETE FROM ir_session")
             inside.execute("ANALYZE")
         server.execute(
             sql.SQL("ALTER DATABASE {} RENAME TO {}").format(fresh, sql.Identifier(self.name))

@@ -32,7 +32,9 @@ from tests.contract.mutations.world import execute, reload_and_wait, setting
 
 POLICIES = Path(__file__).parents[2] / "policies"
 SUBJECTS = {
-    "tls_endpoint": 8,
+    "tls_endpoint": 12,
+    "open_ports": 3,
+    "client_trust": 4,
     "clock_offset": 2,
     "database_access": 2,
     "database_files": 2,
@@ -41,6 +43,8 @@ SUBJECTS = {
     "database_sessions": 2,
     "database_settings": 2,
     "erp_access": 1,
+    "erp_accounts": 1,
+    "erp_settings": 2,
     "audit_log": 3,
     "backup_repository": 2,
     "object_lock": 4,
@@ -58,6 +62,7 @@ SUBJECTS = {
     "static_credential": 1,
     "store_access": 2,
     "transit_key": 1,
+    "negative_probe": 46,
 }
 Judge = Callable[[Sequence[str]], dict[str, dict[str, Any]]]
 

@@ -15,7 +15,7 @@ from orchestrator.collect import collect_kinds
 from orchestrator.engine.records import records_of
 from orchestrator.model.policy import Finding
 from orchestrator.policy import Parameters, Rules, evaluate, parse_rules
-from tests.contract.mutations import backup, database, drills, hosts, store
+from tests.contract.mutations import backup, database, drills, erp, hosts, probes, store, tls
 from tests.contract.mutations import secrets as secret_manager
 from tests.contract.mutations.world import Mutation, World
 from tests.faults.kill_rate import KILLED
@@ -28,6 +28,9 @@ MUTATIONS: list[Mutation] = [
     *backup.MUTATIONS,
     *hosts.MUTATIONS,
     *drills.MUTATIONS,
+    *tls.MUTATIONS,
+    *erp.MUTATIONS,
+    *probes.MUTATIONS,
 ]
 
 

@@ -24,6 +24,7 @@ from orchestrator.collect.handshake import (
     try_version,
     verify,
 )
+from orchestrator.collect.offers import try_offers
 from orchestrator.model.errors import InfrastructureError
 
 Serve = Callable[[socket.socket], None]
@@ -147,6 +148,44 @@ def test_what_is_agreed_on_is_reported(authority: Authority) -> None:
     assert agreed.version == "TLSv1.3"
     assert agreed.cipher.startswith("TLS_")
     x509.load_der_x509_certificate(agreed.certificate)
+
+
+def test_every_accepted_suite_and_group_is_found(authority: Authority) -> None:
+    context = authority.context(lowest=ssl.TLSVersion.TLSv1_2)
+    context.set_ciphers("ECDHE-ECDSA-AES128-SHA:ECDHE-ECDSA-AES256-GCM-SHA384")
+    context.set_ecdh_curve("secp384r1")
+    with listening(tls(context)) as endpoint:
+        offers = try_offers(endpoint)
+    assert offers.suites_1_2 is not None
+    assert set(offers.suites_1_2) == {
+        "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA",
+        "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
+    }
+    assert offers.suites_1_3 is not None
+    assert set(offers.suites_1_3) == {
+        "TLS_AES_128_GCM_SHA256",
+        "TLS_AES_256_GCM_SHA384",
+        "TLS_CHACHA20_POLY1305_SHA256",
+    }
+    assert offers.groups == ("secp384r1",)
+    assert (offers.compression, offers.renegotiation) == (False, "secure")
+
+
+def test_without_tls_1_2_there_is_nothing_to_renegotiate(authority: Authority) -> None:
+    with listening(tls(authority.context())) as endpoint:
+        offers = try_offers(endpoint)
+    assert (offers.suites_1_2, offers.compression, offers.renegotiation) == ((), False, "none")
+
+
+def test_an_answer_that_is_no_tls_leaves_open_what_is_accepted() -> None:
+    def serve(link: socket.socket) -> None:
+        link.recv(4096)
+        link.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    with listening(serve) as endpoint:
+        offers = try_offers(endpoint)
+    assert (offers.suites_1_2, offers.suites_1_3, offers.groups) == (None, None, None)
+    assert (offers.compression, offers.renegotiation) == (None, None)
 
 
 def test_a_good_certificate_is_verified(authority: Authority) -> None:
