@@ -14,13 +14,20 @@ from orchestrator.cli.common import (
     console,
     descriptor_path,
     emit,
-    find_environment,
     json_option,
-    read_folder,
     verdict_text,
 )
+from orchestrator.cli.policy_explain import explain
+from orchestrator.cli.policy_fix import fix
+from orchestrator.cli.policy_output import deliver, output_options
+from orchestrator.cli.policy_sources import (
+    at_site,
+    facts_of,
+    folder_option,
+    load_rules,
+    site_option,
+)
 from orchestrator.model.errors import InfrastructureError, InputError
-from orchestrator.model.folders import data_folder
 from orchestrator.model.policy import STATUSES, Policy
 from orchestrator.model.schema import nearest
 
@@ -30,13 +37,6 @@ if TYPE_CHECKING:
 _EXIT_FAIL, _EXIT_UNKNOWN = 1, 5
 _BAD = STATUSES[:3]
 F = TypeVar("F", bound=Callable[..., Any])
-
-_folder_option = click.option(
-    "--policies",
-    "folder",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="The folder of policies.  [default: the one that comes with anlan]",
-)
 
 
 def _filters(function: F) -> F:
@@ -60,8 +60,12 @@ def policy() -> None:
     """List, explain and test policies, and check an environment against them."""
 
 
+policy.add_command(explain)
+policy.add_command(fix)
+
+
 @policy.command("list")
-@_folder_option
+@folder_option
 @_filters
 @json_option
 def list_policies(
@@ -78,7 +82,7 @@ def list_policies(
       anlan policy list --severity P0
       anlan policy list --catalogue pci-dss-4.0
     """
-    rules = _rules(folder)
+    rules = load_rules(folder)
     chosen = _chosen(rules, severity, catalogue, kind)
     if as_json:
         emit([_to_json(rules, item) for item in chosen])
@@ -97,7 +101,7 @@ def list_policies(
 
 @policy.command()
 @click.argument("name", metavar="POLICY")
-@_folder_option
+@folder_option
 @json_option
 def show(name: str, folder: Path | None, as_json: bool) -> None:
     """Show one policy whole: why, what must hold, what to do when it does not.
@@ -106,7 +110,7 @@ def show(name: str, folder: Path | None, as_json: bool) -> None:
     Example:
       anlan policy show tls-version
     """
-    rules = _rules(folder)
+    rules = load_rules(folder)
     found = {item.id: item for item in rules.policies}
     if name not in found:
         raise InputError(
@@ -122,7 +126,7 @@ def show(name: str, folder: Path | None, as_json: bool) -> None:
 
 @policy.command()
 @click.argument("names", metavar="[POLICY]...", nargs=-1)
-@_folder_option
+@folder_option
 @json_option
 def test(names: tuple[str, ...], folder: Path | None, as_json: bool) -> int:
     """Try the policies on their own examples, and on facts that must leave them unknown.
@@ -136,7 +140,7 @@ def test(names: tuple[str, ...], folder: Path | None, as_json: bool) -> int:
     """
     from orchestrator.policy.examples import try_examples  # noqa: PLC0415
 
-    rules = _rules(folder)
+    rules = load_rules(folder)
     known = [item.id for item in rules.policies]
     for name in names:
         if name not in known:
@@ -155,8 +159,9 @@ def test(names: tuple[str, ...], folder: Path | None, as_json: bool) -> int:
 
 @policy.command()
 @click.argument("environment", metavar="ENV", shell_complete=complete_environment)
-@_folder_option
+@folder_option
 @_filters
+@site_option
 @click.option(
     "--facts",
     "facts_file",
@@ -168,16 +173,19 @@ def test(names: tuple[str, ...], folder: Path | None, as_json: bool) -> int:
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write the facts and the findings to this file (JSON).",
 )
-@json_option
+@output_options
 def check(  # noqa: PLR0917  (one option each)
     environment: str,
     folder: Path | None,
     severity: tuple[str, ...],
     catalogue: str | None,
     kind: str | None,
+    site: str | None,
     facts_file: Path | None,
     out: Path | None,
+    form: str,
     as_json: bool,
+    output: Path | None,
 ) -> int:
     """Collect facts from the running systems of ENV and judge them.
 
@@ -189,18 +197,19 @@ def check(  # noqa: PLR0917  (one option each)
       anlan policy check local
       anlan policy check local --severity P0 --json
       anlan policy check local --facts facts.json      # no system is asked
+      anlan policy check local --format sarif --output findings.sarif
     """
     from datetime import UTC, datetime  # noqa: PLC0415
 
     from orchestrator.model.policy import findings_document  # noqa: PLC0415
     from orchestrator.policy import Parameters, evaluate  # noqa: PLC0415
 
-    rules = _rules(folder)
-    chosen = _chosen(rules, severity, catalogue, kind)
+    rules = load_rules(folder)
+    chosen = at_site(_chosen(rules, severity, catalogue, kind), environment, site)
     parameters = Parameters(json.loads(descriptor_path(environment).read_text()), rules.baseline)
     # A broken policy must be known before the systems are asked.
     evaluate(chosen, [], parameters, datetime.now(UTC))
-    facts = _facts(environment, {item.kind for item in chosen}, facts_file)
+    facts = facts_of(environment, {item.kind for item in chosen}, facts_file)
     now = datetime.now(UTC)
     found = evaluate(chosen, facts, parameters, now, rules.controls)
     findings = findings_document(found, now)
@@ -209,41 +218,12 @@ def check(  # noqa: PLR0917  (one option each)
 
         document = {"environment": environment, "facts": facts_document(facts)}
         _write(out, {**document, "findings": findings})
-    if as_json:
-        emit(findings)
-    else:
+    if not deliver(findings, chosen, environment, "json" if as_json else form, output):
         _show(findings["findings"], len(facts))
     statuses = {finding["status"] for finding in findings["findings"]}
     if "not-satisfied" in statuses:
         return _EXIT_FAIL
     return _EXIT_UNKNOWN if statuses.intersection(_BAD) else 0
-
-
-def _facts(environment: str, kinds: Iterable[str], file: Path | None) -> list[Any]:
-    """The facts of a file, or of the running systems."""
-    from orchestrator.collect.kinds import collect_kinds  # noqa: PLC0415
-    from orchestrator.drivers.secrets import Secrets  # noqa: PLC0415
-    from orchestrator.model.fact import parse_facts  # noqa: PLC0415
-
-    if file is None:
-        described = find_environment(environment)
-        return collect_kinds(described, Secrets(described), sorted(kinds))
-    try:
-        document = json.loads(file.read_text())
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", file=str(file)) from error
-    except ValueError as error:
-        raise InputError(f"not JSON: {error}", file=str(file)) from error
-    inner = document.get("facts") if isinstance(document, dict) else None
-    return parse_facts(inner if isinstance(inner, dict) else document, file=str(file))
-
-
-def _rules(folder: Path | None) -> Rules:
-    from orchestrator.policy import decode_rules, parse_rules  # noqa: PLC0415  (commands import when called)
-
-    folder = folder or data_folder("policies")
-    name = str(folder)
-    return parse_rules(decode_rules(read_folder(folder), folder=name), folder=name)
 
 
 def _chosen(
