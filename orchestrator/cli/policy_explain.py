@@ -42,7 +42,7 @@ _SHOWN = 400
     help="Explain by the facts of this file (of `policy check --out`); ask no system.",
 )
 @json_option
-def explain(
+def explain(  # noqa: PLR0917  (one option each)
     environment: str,
     name: str,
     folder: Path | None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
+from orchestrator.collect.access_rights import collectors as access_rights
 from orchestrator.collect.audit_log import collectors as audit_log
 from orchestrator.collect.backup_repository import collectors as backup_repository
 from orchestrator.collect.clock_offset import collectors as clock_offset
@@ -31,6 +32,7 @@ KINDS: Mapping[str, Callable[[Environment, Secrets], list[Collector]]] = {
     "audit_log": audit_log,
     "backup_repository": backup_repository,
     "object_lock": object_lock,
+    "access_rights": access_rights,
 }
 """Every kind of fact, and what makes its collectors for an environment."""
 

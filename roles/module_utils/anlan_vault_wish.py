@@ -87,6 +87,17 @@ POLICIES = {
             "sys/health": ["read", "sudo"],
             "sys/audit": _SUDO_READ,
             "sys/mounts": _READ,
+            # Who may what, for the access review; none of it is a secret or can be changed.
+            "sys/auth": _READ,
+            "sys/policies/acl/*": _READ,
+            "auth/approle/role": ["list"],
+            "auth/approle/role/+": _READ,
+            "auth/token/accessors": ["list", "sudo"],
+            "auth/token/lookup-accessor": _UPDATE,
+            "identity/entity/id": ["list"],
+            "identity/entity/id/+": _READ,
+            "identity/group/id": ["list"],
+            "identity/group/id/+": _READ,
             # Sealed by the barrier key: of no use without the unseal keys.
             "sys/storage/raft/snapshot": _READ,
         }
