@@ -193,8 +193,11 @@ def _show(
             "  the roles see nothing to change: what breaks the policy is set outside of them, "
             "and a person has to look"
         )
+    # What fails for the same reason as another may be right now too.
+    failing = {one.policy.id for one in after if one.status == "not-satisfied"}
     for name, why in plan.left.items():
-        screen.print(f"left alone: {name}: {escape(why)}")
+        if name in failing:
+            screen.print(f"left alone: {name}: {escape(why)}")
     if not (plan.parts or plan.left):
         screen.print(f"nothing to fix: of {len(before)} policies none is not satisfied")
 
