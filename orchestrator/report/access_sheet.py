@@ -210,24 +210,29 @@ def _check_cover(sheet: Worksheet, environment: str, systems: Sequence[System], 
 
 def _lines(sheet: Worksheet, system: System, file: str) -> tuple[Line, ...]:
     expected = [HEADER[: _DECISION - 1], *_rows(system)]
-    if sheet.max_row > len(expected) or sheet.max_column > len(HEADER):
-        raise _edited(f"{system.name} has more rows or columns than there are rights", file)
-    for row, cells in enumerate(expected, start=1):
+    # Programs keep empty cells that have a format: what counts is what stands there.
+    for number, values in enumerate(sheet.iter_rows(values_only=True), start=1):
+        outside = values if number > len(expected) else values[len(HEADER) :]
+        if any(value is not None for value in outside):
+            raise _edited(f"{system.name} has more rows or columns than there are rights", file)
+    for number, cells in enumerate(expected, start=1):
         for column, value in enumerate(cells, start=1):
-            if _value(sheet, row, column) != _text(value):
-                raise _edited(f"cell {get_column_letter(column)}{row} of {system.name}", file)
+            if _value(sheet, number, column) != _text(value):
+                raise _edited(f"cell {get_column_letter(column)}{number} of {system.name}", file)
     titles = tuple(_value(sheet, 1, column) for column in (_DECISION, _COMMENT, _REVIEWER))
     if titles != HEADER[_DECISION - 1 :]:
         raise _edited(f"the header of {system.name}", file)
     lines = []
-    for row, right in enumerate(sorted(system.rights), start=2):
-        word = _value(sheet, row, _DECISION).strip().lower()
-        comment, reviewer = (_value(sheet, row, column).strip() for column in (_COMMENT, _REVIEWER))
+    for number, right in enumerate(sorted(system.rights), start=2):
+        word, comment, reviewer = (
+            _value(sheet, number, column).strip() for column in (_DECISION, _COMMENT, _REVIEWER)
+        )
+        word = word.lower()
         if word not in _WORDS:
             said = f"says {word!r}" if word else "is empty"
-            raise _missing(f"cell G{row} of {system.name} {said}", "write keep or remove", file)
+            raise _missing(f"cell G{number} of {system.name} {said}", "write keep or remove", file)
         if not reviewer:
-            raise _missing(f"cell I{row} of {system.name} is empty", "say who decided", file)
+            raise _missing(f"cell I{number} of {system.name} is empty", "say who decided", file)
         lines.append(Line(right, word, comment, reviewer))
     return tuple(lines)
 
