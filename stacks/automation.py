@@ -98,7 +98,7 @@ def up(
         stack.configure(settings)
         stack.forget_interrupted()
         verb = "preview" if preview else "up"
-        chosen = {"target": [f"**::{part}" for part in parts]} if parts else {}
+        chosen = {"target": _targets(parts)} if parts else {}
         return stack.run(verb, report, refresh=refresh, **chosen)
 
 
@@ -142,17 +142,41 @@ def down(name: str, report: Report, *, preview: bool = False, force: bool = Fals
     return outcome
 
 
-def refresh(name: str, report: Report, *, preview: bool = False) -> Outcome:
+def refresh(
+    name: str, report: Report, *, preview: bool = False, parts: Sequence[str] = ()
+) -> Outcome:
     """Find what differs from the configuration; the next `up` repairs it.
 
-    `preview` does not note it for that. Raises InputError when there is no such environment,
-    Refused, InfrastructureError.
+    `preview` does not note it for that; `parts` names those that are to be looked at alone. Raises
+    InputError when there is no such environment, Refused, InfrastructureError.
     """
     stack = _Stack(name)
     if not stack.exists():
         raise InputError(f"there is no environment {name!r}", "`anlan env list` shows them")
     stack.free()
-    return stack.run("preview_refresh" if preview else "refresh", report)
+    chosen = {"target": _targets(parts)} if parts else {}
+    return stack.run("preview_refresh" if preview else "refresh", report, **chosen)
+
+
+def parts_of(name: str, role: str) -> dict[str, str]:
+    """The parts of an environment that are this role: part to the machine that it is on.
+
+    Raises InputError when there is no such environment.
+    """
+    stack = _Stack(name)
+    if not stack.exists():
+        raise InputError(f"there is no environment {name!r}", "`anlan env list` shows them")
+    found = {}
+    for resource in stack.resources():
+        inputs = resource.get("inputs", {})
+        if resource["type"].startswith(_PART_TYPE) and inputs.get("role") == role:
+            part = resource["urn"].rpartition("::")[2]
+            found[part] = Path(inputs["variables"]["machine"]).name
+    return found
+
+
+def _targets(parts: Sequence[str]) -> list[str]:
+    return [f"**::{part}" for part in parts]
 
 
 def names() -> list[str]:
@@ -213,15 +237,23 @@ class _Stack:
 
         Pulumi would warn of it in every later run.
         """
-        file = self.backend / ".pulumi" / "stacks" / PROJECT / f"{self.name}.json"
-        latest = json.loads(file.read_text())["checkpoint"]["latest"] if file.exists() else None
-        if not (latest and latest.get("pending_operations")):
+        if not self._latest().get("pending_operations"):
             return
         with _failures(_Watcher(lambda _: None)):
             stack = automation.Stack.select(self.name, self._workspace())
             state = stack.export_stack()
             state.deployment = {**(state.deployment or {}), "pending_operations": []}
             stack.import_stack(state)
+
+    def resources(self) -> list[dict[str, Any]]:
+        """What the state holds of each resource."""
+        return list(self._latest().get("resources") or [])
+
+    def _latest(self) -> dict[str, Any]:
+        """The newest state; empty before the first run has ended."""
+        file = self.backend / ".pulumi" / "stacks" / PROJECT / f"{self.name}.json"
+        latest = json.loads(file.read_text())["checkpoint"]["latest"] if file.exists() else None
+        return dict(latest or {})
 
     @contextlib.contextmanager
     def new_unless_kept(self, *, preview: bool) -> Iterator[None]:

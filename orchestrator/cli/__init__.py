@@ -22,6 +22,7 @@ _COMMANDS = {
     "schedule": ("schedule", "Say when which drill runs, and what is due."),
     "worker": ("schedule", "Run what the schedules make due; record what was missed."),
     "policy": ("policy", "List policies, and check an environment against them."),
+    "access": ("access", "Review who may do what; find what changed since."),
     "evidence": ("evidence", "List, export and verify evidence."),
     "report": ("report", "Write the report of a run."),
     "doctor": ("doctor", "Say what this machine has and lacks."),

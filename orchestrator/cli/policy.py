@@ -17,8 +17,18 @@ from orchestrator.cli.common import (
     json_option,
     verdict_text,
 )
-from orchestrator.cli.policy_common import facts_of, folder_option, load_rules, table_of
+from orchestrator.cli.policy_common import (
+    at_site,
+    facts_of,
+    folder_option,
+    load_rules,
+    site_option,
+    table_of,
+)
 from orchestrator.cli.policy_coverage import coverage
+from orchestrator.cli.policy_explain import explain
+from orchestrator.cli.policy_fix import fix
+from orchestrator.cli.policy_output import deliver, output_options
 from orchestrator.cli.policy_waive import judged_waivers, tell_problems, waive, waivers
 from orchestrator.model.errors import InfrastructureError, InputError
 from orchestrator.model.fact import timestamp
@@ -53,7 +63,7 @@ def policy() -> None:
     """List, explain and test policies, and check an environment against them."""
 
 
-for _command in (coverage, waive, waivers):
+for _command in (coverage, explain, fix, waive, waivers):
     policy.add_command(_command)
 
 
@@ -154,6 +164,7 @@ def test(names: tuple[str, ...], folder: Path | None, as_json: bool) -> int:
 @click.argument("environment", metavar="ENV", shell_complete=complete_environment)
 @folder_option
 @_filters
+@site_option
 @click.option(
     "--facts",
     "facts_file",
@@ -165,16 +176,19 @@ def test(names: tuple[str, ...], folder: Path | None, as_json: bool) -> int:
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write the facts and the findings to this file (JSON).",
 )
-@json_option
+@output_options
 def check(  # noqa: PLR0917  (one option each)
     environment: str,
     folder: Path | None,
     severity: tuple[str, ...],
     catalogue: str | None,
     kind: str | None,
+    site: str | None,
     facts_file: Path | None,
     out: Path | None,
+    form: str,
     as_json: bool,
+    output: Path | None,
 ) -> int:
     """Collect facts from the running systems of ENV and judge them.
 
@@ -187,6 +201,7 @@ def check(  # noqa: PLR0917  (one option each)
       anlan policy check local
       anlan policy check local --severity P0 --json
       anlan policy check local --facts facts.json      # no system is asked
+      anlan policy check local --format sarif --output findings.sarif
     """
     from datetime import UTC, datetime  # noqa: PLC0415
 
@@ -194,7 +209,7 @@ def check(  # noqa: PLR0917  (one option each)
     from orchestrator.policy import Parameters, evaluate  # noqa: PLC0415
 
     rules = load_rules(folder)
-    chosen = _chosen(rules, severity, catalogue, kind)
+    chosen = at_site(_chosen(rules, severity, catalogue, kind), environment, site)
     descriptor = json.loads(descriptor_path(environment).read_text())
     parameters = Parameters(descriptor, rules.baseline)
     # A broken policy must be known before the systems are asked.
@@ -209,9 +224,7 @@ def check(  # noqa: PLR0917  (one option each)
 
         document = {"environment": environment, "facts": facts_document(facts)}
         _write(out, {**document, "findings": findings})
-    if as_json:
-        emit(findings)
-    else:
+    if not deliver(findings, chosen, environment, "json" if as_json else form, output):
         _show(findings["findings"], len(facts))
     _tell_waived(found)
     tell_problems(waived)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.cli.common import find_environment, read_folder, state_directory
+from orchestrator.cli.common import descriptor_path, find_environment, read_folder, state_directory
 from orchestrator.model.errors import InputError
 from orchestrator.model.folders import data_folder
+from orchestrator.model.policy import Policy
+from orchestrator.model.schema import nearest
 
 if TYPE_CHECKING:
     from orchestrator.policy import Rules
@@ -24,6 +27,11 @@ folder_option = click.option(
 )
 
 
+site_option = click.option(
+    "--site", help="Only subjects of this site; `common` for what belongs to none."
+)
+
+
 def load_rules(folder: Path | None) -> Rules:
     """Return the rules of a folder, or of the one that comes with anlan. Raises InputError."""
     from orchestrator.policy import decode_rules, parse_rules  # noqa: PLC0415  (commands import when called)
@@ -31,6 +39,16 @@ def load_rules(folder: Path | None) -> Rules:
     folder = folder or data_folder("policies")
     name = str(folder)
     return parse_rules(decode_rules(read_folder(folder), folder=name), folder=name)
+
+
+def find_policy(rules: Rules, name: str) -> Policy:
+    """Return the policy of this id. Raises InputError."""
+    found = {item.id: item for item in rules.policies}
+    if name not in found:
+        raise InputError(
+            f"there is no policy {name!r}", nearest(name, found) or "see `anlan policy list`"
+        )
+    return found[name]
 
 
 def facts_of(environment: str, kinds: Iterable[str], file: Path | None) -> list[Any]:
@@ -63,3 +81,26 @@ def table_of(*columns: str) -> Any:
     for column in columns:
         table.add_column(column, overflow="fold")
     return table
+
+
+def at_site(policies: Sequence[Policy], environment: str, site: str | None) -> list[Policy]:
+    """Return the policies with the subjects of one site (or `common`) alone; all without one.
+
+    A policy without such a subject is left out. Raises InputError for a site that does not exist.
+    """
+    if site is None:
+        return list(policies)
+    sites = sorted(json.loads(descriptor_path(environment).read_text())["sites"])
+    if site not in (*sites, "common"):
+        todo = f"its sites are {', '.join(sites)}, and `common`"
+        raise InputError(f"there is no site {site!r}", todo, path="--site")
+    chosen = []
+    for policy in policies:
+        named = [
+            subject if site == "common" else subject.replace("{site}", site)
+            for subject in policy.subjects
+        ]
+        subjects = tuple(subject for subject in named if subject.startswith(f"{site}/"))
+        if subjects:
+            chosen.append(dataclasses.replace(policy, subjects=subjects))
+    return chosen

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
+from orchestrator.collect.access_rights import collectors as access_rights
 from orchestrator.collect.approle import collectors as approle
 from orchestrator.collect.audit_log import collectors as audit_log
 from orchestrator.collect.backup_archive import collectors as backup_archive
@@ -82,6 +83,7 @@ KINDS: Mapping[str, Callable[[Environment, Secrets], list[Collector]]] = {
     "store_access": store_access,
     "transit_key": transit_key,
     "negative_probe": negative_probe,
+    "access_rights": access_rights,
 }
 """Every kind of fact about the systems, and what makes its collectors for an environment."""
 

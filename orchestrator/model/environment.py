@@ -63,10 +63,14 @@ class BackupSettings:
 
 @dataclass(frozen=True)
 class ObjectStoreSettings:
-    """The S3 store of one site; `secret` is a path in the secret manager's KV."""
+    """The S3 store of one site; `secret` is a path in the secret manager's KV.
+
+    `admin_url` is where its accounts are administered; empty if the descriptor does not say.
+    """
 
     driver: str
     url: str
+    admin_url: str
     region: str
     secret: str
     buckets: dict[str, str]
@@ -230,7 +234,7 @@ def _site(name: str, data: dict[str, Any]) -> Site:
         machine=_build(MachineSettings, data["machine"]),
         database=_build(DatabaseSettings, data["database"]),
         backup=_build(BackupSettings, data["backup"]),
-        object_store=_build(ObjectStoreSettings, data["object_store"]),
+        object_store=_build(ObjectStoreSettings, {"admin_url": "", **data["object_store"]}),
         erp=_build(ErpSettings, data["erp"]),
     )
 

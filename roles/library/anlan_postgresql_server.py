@@ -1,8 +1,9 @@
 #!/usr/bin/python
 """What a running PostgreSQL server holds: its users, their rights, the peer's slot.
 
-Users are made on whichever server is the primary now; a standby gets them by replication. A
-setting that waits for a restart gets one. Server logs past their retention are removed.
+Users are made on whichever server is the primary now; a standby gets them by replication. What
+ALTER SYSTEM set over a line of postgresql.conf is reset: that file is the configuration. A setting
+that waits for a restart gets one. Server logs past their retention are removed.
 """
 
 from __future__ import annotations
@@ -56,6 +57,17 @@ REWIND_FUNCTIONS = (
     "pg_catalog.pg_read_binary_file(text)",
     "pg_catalog.pg_read_binary_file(text, bigint, bigint, boolean)",
 )
+
+
+# Settings of postgresql.conf itself that ALTER SYSTEM has set too. What a driver or another role
+# sets so (names of standbys, the peer, the archive) is not in that file.
+OVERRIDDEN = """
+SELECT DISTINCT mine.name FROM pg_file_settings mine JOIN pg_file_settings file USING (name)
+WHERE file.sourcefile = current_setting('config_file')
+AND mine.sourcefile = current_setting('data_directory') || '/postgresql.auto.conf' ORDER BY 1
+"""
+LOADED = "SELECT pg_conf_load_time()"
+RELOAD_TIMEOUT_SECONDS = 10.0
 
 
 class Wish:
@@ -179,6 +191,22 @@ class Wish:
             )
 
 
+def overridden(connection: Connection, check: bool) -> list[str]:
+    """Reset what ALTER SYSTEM set over the configuration file; returns what differed."""
+    names = [row[0] for row in connection.execute(OVERRIDDEN).fetchall()]
+    if names and not check:
+        for name in names:
+            connection.execute(sql.SQL("ALTER SYSTEM RESET {}").format(sql.Identifier(name)))
+        before = scalar(connection, LOADED)
+        connection.execute("SELECT pg_reload_conf()")
+        deadline = time.monotonic() + RELOAD_TIMEOUT_SECONDS
+        while scalar(connection, LOADED) == before:
+            if time.monotonic() > deadline:
+                raise OSError("the server did not read its configuration again")
+            time.sleep(0.05)
+    return [f"ALTER SYSTEM RESET {name}" for name in names]
+
+
 def old_logs(machine: Path, days: int) -> list[Path]:
     """Daily server logs last written more than `days` ago."""
     limit = time.time() - days * SECONDS_A_DAY
@@ -198,6 +226,8 @@ def main() -> None:
     try:
         if not check:
             wait_until_up(machine, port, UP_TIMEOUT_SECONDS)
+        with connect(machine, port) as connection:
+            actions += overridden(connection, check)
         with connect(machine, port) as connection:
             waiting = scalar(
                 connection, "SELECT string_agg(name, ', ') FROM pg_settings WHERE pending_restart"

@@ -99,6 +99,10 @@ POLICIES = {
             "auth/token/lookup-accessor": _UPDATE,
             "pki/roles": ["list"],
             "pki/roles/+": _READ,
+            "identity/entity/id": ["list"],
+            "identity/entity/id/+": _READ,
+            "identity/group/id": ["list"],
+            "identity/group/id/+": _READ,
             # Sealed by the barrier key: of no use without the unseal keys.
             "sys/storage/raft/snapshot": _READ,
         }

@@ -25,11 +25,13 @@ class RoleResult:
     """What one run of a role did.
 
     `changed` holds the names of tasks that changed something (in check mode: would change it), in
-    order. `failed_task` is None when the role went through; `message` is then empty. `tasks` is
-    the number of tasks that ran, `seconds` the wall-clock time.
+    order; `details` the same with what each changed, where its module says. `failed_task` is None
+    when the role went through; `message` is then empty. `tasks` is the number of tasks that ran,
+    `seconds` the wall-clock time.
     """
 
     changed: tuple[str, ...]
+    details: tuple[str, ...]
     failed_task: str | None
     message: str
     tasks: int
@@ -103,4 +105,5 @@ def run_role(
         found = json.loads(answer)
     except ValueError:
         raise RoleError(f"role {role}: {complaint[-2000:] or _NO_RESULT}") from None
-    return RoleResult(**{**found, "changed": tuple(found["changed"])})
+    lists = {name: tuple(found[name]) for name in ("changed", "details")}
+    return RoleResult(**{**found, **lists})

@@ -54,7 +54,7 @@ class RoleProvider(dynamic.ResourceProvider):
     def read(self, id_: str, props: dict[str, Any]) -> dynamic.ReadResult:
         """Find out what the role would change; that drift makes the next update run it."""
         result = run_role(props["role"], _present(props), check=True)
-        drift = list(result.changed)
+        drift = list(result.details)
         if result.failed_task is not None:
             drift.append(f"{result.failed_task} (could not be checked: {result.message})")
         found = {**_kept(props), "drift": drift}

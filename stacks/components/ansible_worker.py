@@ -29,6 +29,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self.changed: list[str] = []
+        self.details: list[str] = []
         self.failed: tuple[str, str] | None = None
         self.tasks = 0
         self._item_message = ""
@@ -42,6 +43,7 @@ class Recorder:
             self.tasks += 1
             if result.get("changed"):
                 self.changed.append(_task(data))
+                self.details.append(_detail(data, result))
         elif kind == "runner_item_on_failed":
             self._item_message = _message(result)
         elif kind in ("runner_on_failed", "runner_on_unreachable"):
@@ -61,6 +63,7 @@ class Recorder:
             failed = self.failed or ("(before the first task)", output or "Ansible gave no reason")
         return {
             "changed": self.changed,
+            "details": self.details,
             "failed_task": failed[0],
             "message": failed[1][-_MESSAGE_LIMIT:],
             "tasks": self.tasks,
@@ -127,6 +130,13 @@ def _environment(folder: Path, roles: Path) -> dict[str, str]:
 
 def _task(data: dict[str, Any]) -> str:
     return str(data.get("task") or "unnamed task").strip()
+
+
+def _detail(data: dict[str, Any], result: dict[str, Any]) -> str:
+    """A task and what it changed, as the modules of this repository name it."""
+    loop = [item.get("actions") for item in result.get("results", []) if isinstance(item, dict)]
+    named = [name for names in (result.get("actions"), *loop) for name in names or ()]
+    return f"{_task(data)}: {', '.join(map(str, named))}" if named else _task(data)
 
 
 def _message(result: dict[str, Any]) -> str:

@@ -135,6 +135,7 @@ def _site(layout: Layout, name: str) -> dict[str, Any]:
         "object_store": {
             "driver": "s3",
             "url": layout.url(name, "object_store"),
+            "admin_url": layout.url(name, "object_store_admin"),
             "region": REGION,
             "secret": f"object-store/{name}",
             "buckets": {bucket: bucket for bucket in BUCKETS},
