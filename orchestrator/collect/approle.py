@@ -1,9 +1,9 @@
 """Kind `approle`: how each AppRole of the secret manager may log in, and for how long.
 
 Data: `exists`, `other_roles` (AppRoles that no role of ours makes); when it exists `policies` (that
-its tokens get), `token_seconds` and `token_longest_seconds` (0: as the mount
-allows), `token_uses` (0: no limit), `needs_secret_id`, `secret_id_seconds` and `secret_id_uses`
-(0: no limit), `secret_id_networks` and `token_networks` (empty: any), `token_type`.
+its tokens get), `token_seconds` and `token_longest_seconds` (0: as the mount allows), `token_uses`
+(0: no limit), `token_type`, `needs_secret_id`, `secret_id_seconds` and `secret_id_uses` (0: no
+limit), `secret_id_networks` and `token_networks` (empty: any).
 """
 
 from __future__ import annotations

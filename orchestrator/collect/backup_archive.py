@@ -3,14 +3,16 @@
 Data: `repository`, `full_backups` (count), `oldest_full`, `broken_chains` (backups whose earlier
 ones are gone), `needed_from` (the first WAL segment of the oldest full backup; empty without one),
 `newest_segment`, `segments` (count), `missing_segments` (between these two, on any timeline),
-`backups_without_log` (a segment that such a backup needs to be consistent is not there).
+`backups_without_log` (the segment in which their recovery begins is not there).
+Only the log of the database that is archived now is looked at: one that was made anew begins an
+archive of its own, beside the former one's.
 A segment that is there may still be damaged: the drill `backup` reads every one.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -52,42 +54,54 @@ def look(environment: Environment, secrets: Secrets, site: Site) -> Observation:
     number, _ = repository_of(site)
     tool = PgBackRest(environment, site)
     store = ObjectStore(environment, site, secret_entry(secrets, site.object_store.secret))
-    backups = [one for one in tool.backups() if one.repository == number and not one.error]
+    archive, own = current_archive(tool.info(), number)
+    there = [one for one in tool.backups() if one.repository == number and not one.error]
+    backups = [one for one in there if one.label in own]
     size = _segment_bytes(environment)
-    segments = _segments(store, site, tool, number)
-    if _missing(backups, segments, size):
+    segments = _segments(store, site, tool, number, archive)
+    if missing_segments(backups, segments, size):
         time.sleep(_AGAIN_SECONDS)
-        segments = _segments(store, site, tool, number)
-    labels = {one.label for one in backups}
+        segments = _segments(store, site, tool, number, archive)
+    labels = {one.label for one in there}
     fulls = [one for one in backups if one.type == "full"]
     data: dict[str, Any] = {
         "repository": number,
         "full_backups": len(fulls),
         "oldest_full": fulls[0].label if fulls else "",
-        "broken_chains": [one.label for one in backups if not labels.issuperset(one.references)],
+        "broken_chains": [one.label for one in there if not labels.issuperset(one.references)],
         "needed_from": fulls[0].start_wal if fulls else "",
         "newest_segment": max(segments, key=lambda name: name[8:], default=""),
         "segments": len(segments),
-        "missing_segments": _missing(backups, segments, size),
+        "missing_segments": missing_segments(backups, segments, size),
         "backups_without_log": [one.label for one in backups if one.start_wal not in segments],
     }
     return Observation(data, len(backups) + len(segments))
 
 
-def _segments(store: ObjectStore, site: Site, tool: PgBackRest, number: int) -> frozenset[str]:
-    """The segments of the archive that is written to now."""
-    archives = [
-        one for one in tool.info().get("archive", []) if one["database"]["repo-key"] == number
-    ]
+def current_archive(info: Mapping[str, Any], number: int) -> tuple[str, frozenset[str]]:
+    """The archive that is written to now, and the backups of the same database.
+
+    A database that was made anew begins another archive; empty before the first segment.
+    """
+    archives = [one for one in info.get("archive", []) if one["database"]["repo-key"] == number]
     if not archives:
-        return frozenset()
+        return "", frozenset()
+    database = archives[-1]["database"]
+    backups = (one for one in info.get("backup", []) if one["database"] == database)
+    return str(archives[-1]["id"]), frozenset(str(one["label"]) for one in backups)
+
+
+def _segments(
+    store: ObjectStore, site: Site, tool: PgBackRest, number: int, archive: str
+) -> frozenset[str]:
+    """The segments of an archive."""
     folder = tool.option(f"repo{number}-path").strip("/")
-    prefix = f"{folder}/archive/{site.backup.stanza}/{archives[-1]['id']}/"
+    prefix = f"{folder}/archive/{site.backup.stanza}/{archive}/"
     there = store.versions(site.object_store.buckets["backup"], prefix)
     return archived_wal(one.key for one in there if one.is_latest).segments
 
 
-def _missing(backups: Sequence[Backup], segments: frozenset[str], size: int) -> list[str]:
+def missing_segments(backups: Sequence[Backup], segments: frozenset[str], size: int) -> list[str]:
     """The numbers between the oldest full backup's first segment and the newest that no timeline
     has: a recovery that follows the timelines stops before it."""
     fulls = [one for one in backups if one.type == "full"]

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
+import requests
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
 from botocore.config import Config
+from botocore.credentials import Credentials
 
 from orchestrator.drivers.objectstore import ObjectStore
 from tests.contract.mutations.world import Mutation, World
 
 _KEY = "test/mallory"
+_BUCKET = "test-payroll"
 _LOCK_SECONDS = 4
 
 
@@ -97,6 +104,33 @@ def _weak_object(world: World, mode: str) -> Iterator[None]:
         assert store.remove_all(bucket, _KEY) == 0
 
 
+@contextmanager
+def foreign_bucket(world: World) -> Iterator[None]:
+    """The application owns a bucket that is no business of it."""
+    client, owner = administrator(world), _keys(world)["access_key"]
+    client.create_bucket(Bucket=_BUCKET)
+    _administer(world, f"change-bucket-owner?bucket={_BUCKET}&owner={owner}")
+    try:
+        yield
+    finally:
+        client.delete_bucket(Bucket=_BUCKET)
+
+
+def _administer(world: World, path: str) -> None:
+    """A request of versitygw's own admin interface, which is one port further."""
+    keys, settings = _keys(world), world.primary.site.object_store
+    place = urlsplit(settings.url)
+    url = f"https://{place.hostname}:{(place.port or 443) + 1}/{path}"
+    digest = hashlib.sha256(b"").hexdigest()
+    request = AWSRequest("PATCH", url, data=b"", headers={"X-Amz-Content-Sha256": digest})
+    credentials = Credentials(keys["root_access_key"], keys["root_secret_key"])
+    SigV4Auth(credentials, "s3", settings.region).add_auth(request)
+    answer = requests.patch(
+        url, headers=dict(request.headers), verify=str(world.environment.tls.ca_file), timeout=10
+    )
+    assert answer.status_code < 300, answer.text
+
+
 _BACKUP, _EVIDENCE = "{primary}/object_store/backup", "{primary}/object_store/evidence"
 MUTATIONS = [
     Mutation(
@@ -104,6 +138,12 @@ MUTATIONS = [
         "{primary}/object_store",
         "without keys: list bucket backup",
         public_bucket,
+    ),
+    Mutation(
+        "store-own-buckets",
+        "{primary}/object_store",
+        f"it also sees: {_BUCKET}",
+        foreign_bucket,
     ),
     Mutation("object-lock", _BACKUP, "the default retention is of mode GOVERNANCE", governance),
     Mutation(
