@@ -10,6 +10,7 @@ as TLS does (of PostgreSQL's protocol after an SSLRequest).
 
 from __future__ import annotations
 
+import contextlib
 from functools import partial
 from typing import Any
 
@@ -49,9 +50,11 @@ def look(environment: Environment, settings: MachineSettings) -> Observation:
     """List the ports and ask each. Raises InfrastructureError."""
     known = {(one.address, one.port): one for one in endpoints(environment).values()}
     for site in environment.sites.values():
-        if site.machine == settings:
-            admin = administration(environment, site)
-            known[admin.address, admin.port] = admin
+        # A store that is down has no administration port to tell from others.
+        with contextlib.suppress(InfrastructureError):
+            if site.machine == settings:
+                admin = administration(environment, site)
+                known[admin.address, admin.port] = admin
     machine = Machine(settings, LeaseFile(environment.lease_file))
     programs = {one.pid: one.name for one in machine.supervisor.programs() if one.pid}
     table = process_table()

@@ -196,7 +196,7 @@ def _login(environment: Environment, site: Site, changes: dict[str, str]) -> Tri
     except psycopg.OperationalError as error:
         text = " ".join(str(error).split())
         if not any(one in text for one in _REFUSALS):
-            return Tried(None, text)
+            raise InfrastructureError(f"site {site.name} did not say no: {text}") from error
         # One who is asked for a password was not asked for a certificate.
         return Tried("replication" not in changes or "certificate" in text, text)
     return Tried(False, "it let the probe in", undone=True)

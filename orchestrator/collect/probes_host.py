@@ -62,6 +62,9 @@ def _as_user(user: str, name: str, command: list[str | Path], verb: str) -> Prob
 def _run_as(user: str, command: list[str | Path]) -> Tried:
     if pwd.getpwnam(user).pw_uid == os.geteuid():
         return Tried(None, f"{user} runs all of the environment", applicable=False)
+    # Behind a folder that is closed to it, what is not there is refused as well.
+    if not Path(command[-1]).exists():
+        raise InfrastructureError(f"{command[-1]} is not there", "apply the role that makes it")
     done = run(command, timeout_seconds=_TIMEOUT_SECONDS, as_user=user, accept=range(256))
     if done.exit_code == 0:
         return Tried(False, "it succeeded")
