@@ -16,6 +16,7 @@ from pulumi import automation as pulumi
 
 from orchestrator.model.errors import InfrastructureError, Refused
 from stacks import automation, locks
+from stacks.failures import failures
 
 URN = "urn:pulumi:t::anlan-local::pulumi-python:dynamic/anlan:AnsibleRole::"
 
@@ -26,6 +27,7 @@ def event(**fields: Any) -> Any:
         "res_outputs_event",
         "res_op_failed_event",
         "diagnostic_event",
+        "policy_event",
         "summary_event",
     )
     return SimpleNamespace(**{**dict.fromkeys(names), **fields})
@@ -84,7 +86,7 @@ def test_a_failed_role_is_told_with_its_task_and_message() -> None:
     text = "Exception calling application: role erp, task 'Run': it ended"
     for urn, message in ((f"{URN}erp-a", text), ("", "update failed")):
         watcher(event(diagnostic_event=SimpleNamespace(severity="error", urn=urn, message=message)))
-    with pytest.raises(InfrastructureError) as failed, automation._failures(watcher):
+    with pytest.raises(InfrastructureError) as failed, failures(watcher):
         raise failure("error: update failed")
     assert failed.value.what == "erp-a: role erp, task 'Run': it ended"
 
@@ -92,7 +94,7 @@ def test_a_failed_role_is_told_with_its_task_and_message() -> None:
 def test_a_failure_without_a_part_is_told_in_pulumis_words() -> None:
     with (
         pytest.raises(InfrastructureError, match="no space left"),
-        automation._failures(automation._Watcher(lambda _: None)),
+        failures(automation._Watcher(lambda _: None)),
     ):
         raise failure("no space left")
 
@@ -100,7 +102,7 @@ def test_a_failure_without_a_part_is_told_in_pulumis_words() -> None:
 def test_a_killed_pulumi_is_called_that() -> None:
     with (
         pytest.raises(InfrastructureError, match="ended by signal 9"),
-        automation._failures(automation._Watcher(lambda _: None)),
+        failures(automation._Watcher(lambda _: None)),
     ):
         raise failure("", code=-9)
 
