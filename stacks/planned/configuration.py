@@ -9,6 +9,7 @@ import re
 import shlex
 from collections.abc import Mapping
 from functools import cache
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +164,7 @@ def door_versions(resource: Resource) -> list[str | None]:
 
 def _oldest(bind: list[str], common: list[str]) -> str:
     for options in (bind, common):
-        for word, following in zip(options, [*options[1:], ""], strict=True):
+        for word, following in zip_longest(options, options[1:], fillvalue=""):
             if word in _DOOR_FORCED:
                 return _DOOR_FORCED[word]
             if word == "ssl-min-ver":
