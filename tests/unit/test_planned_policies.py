@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from orchestrator.model.fact_kinds import wrong_data
+from orchestrator.policy.examples import try_examples
 from stacks.planned import configuration
 from stacks.planned.facts import PLANNED_KINDS, planned
 from stacks.planned.judge import Judge, load
@@ -251,6 +252,12 @@ def test_files_that_are_not_those_of_the_plan_are_not_judged(plan: list[Resource
 def test_a_role_without_the_environment_that_it_is_for_is_refused(plan: list[Resource]) -> None:
     broken, _, _ = judged([one for one in plan if one.descriptor is None])
     assert "no resource with the environment's descriptor" in broken["audit-retention"][0]
+
+
+def test_each_policy_about_the_plan_does_what_its_examples_say() -> None:
+    own = [one for one in POLICIES if one not in RULES.policies]
+    assert len(own) == 4
+    assert [tried for one in own for tried in try_examples(one) if tried.wrong] == []
 
 
 def test_books_and_secrets_stop_a_deployment_and_lesser_things_are_told() -> None:
