@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +22,17 @@ from orchestrator.drivers.files import write_atomically
 from orchestrator.drivers.lease import LeaseFile
 from orchestrator.drivers.supervisor import Supervisor
 from orchestrator.model.errors import InfrastructureError, InputError, Refused
+from orchestrator.model.folders import data_folder
 from stacks import locks, places
 from stacks.components.config import MACHINES, parse_config
 from stacks.components.ground import clear
+from stacks.failures import Violated, Violation, failures, violation
 
 PROJECT = places.PROJECT
 PROGRAM = places.PROGRAMS / "local"
 _PART_TYPE = "pulumi-python:dynamic/anlan:"
 _QUIET = ("same", "read")
-_AGAIN = "remove the cause, then run the same command again: it goes on where it stopped"
+_JUDGED = ("preview", "up")
 
 
 @dataclass(frozen=True)
@@ -47,13 +48,17 @@ class PartEvent:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command did: counts of resources by change, and drift (part to what differs)."""
+    """What a command did: counts of resources by change, and drift (part to what differs).
+
+    `notices` are what policies found that does not stop a deployment, or could not tell yet.
+    """
 
     environment: str
     descriptor: Path | None
     seconds: float
     changes: dict[str, int]
     drift: dict[str, list[str]] = field(default_factory=dict)
+    notices: list[str] = field(default_factory=list)
 
 
 Report = Callable[[PartEvent], None]
@@ -73,9 +78,10 @@ def up(
     `settings` are configuration keys with values (`addresses.a` names a part of a key); they are
     kept for the next time. `refresh` looks for drift first, which is also done when a machine is
     down, as after a reboot; `preview` changes nothing. `parts` names those that are to be looked at
-    alone. Raises InputError naming the key, Refused
-    while another pulumi works or (for `settings`, or with a machine down and no `refresh`) while a
-    drill holds the environment, InfrastructureError.
+    alone. The policies judge the whole plan before anything is made, and each part again just
+    before it is made. Raises InputError naming the key, Violated when a policy does not allow it,
+    Refused while another pulumi works or (for `settings`, or with a machine down and no `refresh`)
+    while a drill holds the environment, InfrastructureError.
     """
     stack = _Stack(name)
     stack.check(settings)
@@ -94,12 +100,15 @@ def up(
             )
         refresh = True
     stack.free()
-    with stack.new_unless_kept(preview=preview):
-        stack.configure(settings)
+    with stack.configured(settings, preview=preview):
         stack.forget_interrupted()
-        verb = "preview" if preview else "up"
         chosen = {"target": _targets(parts)} if parts else {}
-        return stack.run(verb, report, refresh=refresh, **chosen)
+        if preview:
+            return stack.run("preview", report, refresh=refresh, **chosen)
+        started = time.monotonic()
+        stack.run("preview", lambda _: None, **chosen)
+        outcome = stack.run("up", report, refresh=refresh, **chosen)
+        return replace(outcome, seconds=round(time.monotonic() - started, 1))
 
 
 def _machines_down(root: Path) -> list[str]:
@@ -222,7 +231,7 @@ class _Stack:
         wished = _merged(self.settings(), settings)
         parse_config(wished, self.name, self.state, places.service_user())
 
-    def configure(self, settings: Mapping[str, str]) -> None:
+    def _configure(self, settings: Mapping[str, str]) -> None:
         """Keep `settings` for this and later runs."""
         if not settings:
             return
@@ -239,7 +248,7 @@ class _Stack:
         """
         if not self._latest().get("pending_operations"):
             return
-        with _failures(_Watcher(lambda _: None)):
+        with failures(_Watcher(lambda _: None)):
             stack = automation.Stack.select(self.name, self._workspace())
             state = stack.export_stack()
             state.deployment = {**(state.deployment or {}), "pending_operations": []}
@@ -256,16 +265,27 @@ class _Stack:
         return dict(latest or {})
 
     @contextlib.contextmanager
-    def new_unless_kept(self, *, preview: bool) -> Iterator[None]:
-        """Make the stack if there is none; a preview takes it away again."""
+    def configured(self, settings: Mapping[str, str], *, preview: bool) -> Iterator[None]:
+        """Make the stack if there is none, and keep `settings` for this and later runs.
+
+        After a preview, and when policies refuse them, neither is kept.
+        """
         made = not self.exists()
         if made:
             self._pulumi("stack", "init", self.name)
+        before = self.file.read_text()
+        undo = preview
         try:
+            self._configure(settings)
             yield
+        except Violated as refused:
+            undo = not refused.deployed
+            raise
         finally:
-            if made and preview:
-                self.remove(force=False)
+            if undo:
+                self.file.write_text(before)
+                if made:
+                    self.remove(force=False)
 
     def remove(self, *, force: bool) -> None:
         """Remove the stack with its history, configuration and the backend's copies of it."""
@@ -279,7 +299,7 @@ class _Stack:
     def _pulumi(self, *arguments: str) -> None:
         """A command on the stack itself."""
         workspace = self._workspace()
-        with _failures(_Watcher(lambda _: None)):
+        with failures(_Watcher(lambda _: None)):
             workspace.pulumi_command.run(
                 [*arguments], str(self.folder), places.pulumi_environment(self.state)
             )
@@ -308,8 +328,10 @@ class _Stack:
     def run(self, verb: str, report: Report, **options: Any) -> Outcome:
         """Run a verb of the Automation API's Stack and return what it did."""
         watcher = _Watcher(report, planning=verb.startswith("preview"))
+        if verb in _JUDGED:
+            options["policy_packs"] = [str(data_folder("policies") / "crossguard")]
         started = time.monotonic()
-        with _failures(watcher):
+        with failures(watcher):
             stack = automation.Stack.select(self.name, self._workspace())
             getattr(stack, verb)(on_event=watcher, color="never", **options)
         descriptor = places.environment_link(self.state, self.name) / "environment.json"
@@ -319,6 +341,7 @@ class _Stack:
             seconds=round(time.monotonic() - started, 1),
             changes=_counts(watcher.changes),
             drift=watcher.drift,
+            notices=[str(one) for one in watcher.violations],
         )
 
 
@@ -331,6 +354,7 @@ class _Watcher:
         self.changes: Mapping[Any, int] = {}
         self.drift: dict[str, list[str]] = {}
         self.errors: dict[str, str] = {}
+        self.violations: list[Violation] = []
         self._begun: dict[str, float] = {}
 
     def __call__(self, event: Any) -> None:
@@ -345,6 +369,8 @@ class _Watcher:
             part = (event.diagnostic_event.urn or "").rpartition("::")[2]
             text = event.diagnostic_event.message.strip()
             self.errors[part] = f"{self.errors.get(part, '')}\n{text}".strip()
+        elif event.policy_event:
+            self.violations.append(violation(event.policy_event))
         elif event.summary_event:
             self.changes = event.summary_event.resource_changes
 
@@ -362,39 +388,6 @@ class _Watcher:
             return
         state = "planned" if self.planning else state
         self.report(PartEvent(part, action, state, round(now - self._begun.get(part, now), 1)))
-
-
-@contextlib.contextmanager
-def _failures(watcher: _Watcher) -> Iterator[None]:
-    """Turn a failure of pulumi into an error that says which part failed, and why."""
-    try:
-        yield
-    except automation.ConcurrentUpdateError as error:
-        raise Refused(
-            f"another pulumi took the stack just now: {_last_words(error)}", "wait for it"
-        ) from error
-    except automation.CommandError as error:
-        failed = {part: text for part, text in watcher.errors.items() if "role " in text}
-        reasons = [_reason(part, text) for part, text in (failed or watcher.errors).items()]
-        raise InfrastructureError("\n".join(reasons) or _last_words(error), _AGAIN) from error
-    except OSError as error:
-        raise InfrastructureError(f"cannot run pulumi: {error}", "`anlan doctor`") from error
-
-
-def _reason(part: str, text: str) -> str:
-    """An error of a part, without what Pulumi and gRPC put before it."""
-    for noise in ("Exception calling application: ", "error: "):
-        text = text.rpartition(noise)[2] or text
-    return f"{part}: {text.strip()}" if part else text.strip()
-
-
-def _last_words(error: Exception) -> str:
-    """What pulumi said on standard error; a CommandError carries it in its text alone."""
-    text = str(error)
-    if killed := re.search(r"^ *code: -(\d+)$", text, re.MULTILINE):
-        return f"pulumi was ended by signal {killed[1]}"
-    said = text.partition("\n stderr: ")[2].strip() or text.strip()
-    return said[-1500:]
 
 
 def _counts(changes: Mapping[Any, int]) -> dict[str, int]:

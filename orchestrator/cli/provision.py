@@ -32,6 +32,9 @@ def up(
 ) -> None:
     """Provision an environment, or bring it to its configuration.
 
+    The policies judge it first: exit code 3 when one of severity P0 or P1 does not allow it;
+    nothing is deployed then, and the settings given are not kept.
+
     \b
     Examples:
       anlan up                                        the environment `local`
@@ -119,11 +122,14 @@ def _show(outcome: Outcome, title: str, *, as_json: bool) -> None:
                 "seconds": outcome.seconds,
                 "changes": outcome.changes,
                 "drift": outcome.drift,
+                "notices": outcome.notices,
             }
         )
         return
     counts = ", ".join(f"{count} {name}" for name, count in outcome.changes.items() if count)
     click.echo(f"{outcome.environment}: {title} in {outcome.seconds:.1f} s ({counts or 'nothing'})")
+    for notice in outcome.notices:
+        click.echo(f"  policy {notice}")
     if outcome.drift:
         click.echo("  differed from the configuration:")
     for part, tasks in sorted(outcome.drift.items()):

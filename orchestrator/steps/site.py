@@ -185,9 +185,10 @@ def _rebuild(context: Context) -> None:
 def _apply_stack(context: Context, parts: str) -> dict[str, int]:
     """`anlan up --refresh` of these parts alone; waits for a pulumi that a killed run left.
 
-    Raises InfrastructureError naming the part that failed.
+    Raises InfrastructureError naming the part that failed, Violated when a policy refuses it.
     """
     from stacks import automation  # noqa: PLC0415
+    from stacks.failures import Violated  # noqa: PLC0415
 
     def report(event: automation.PartEvent) -> None:
         if event.state in {"done", "failed"} and event.action != "refresh":
@@ -198,6 +199,8 @@ def _apply_stack(context: Context, parts: str) -> dict[str, int]:
             return automation.up(
                 context.environment.name, {}, report, refresh=True, parts=[parts]
             ).changes
+        except Violated:
+            raise
         except Refused as error:
             if context.seconds_left <= _POLL_SECONDS:
                 raise InfrastructureError(error.what, error.todo) from error

@@ -66,7 +66,8 @@ class ErpEnvironment(pulumi.ComponentResource):
     descriptor: pulumi.Output[dict[str, Any]]
 
     def __init__(self, name: str, layout: Layout, descriptor: dict[str, Any]) -> None:
-        super().__init__("anlan:index:ErpEnvironment", name)
+        # First of all resources, so that policies know the environment that the others are for.
+        super().__init__("anlan:index:ErpEnvironment", name, {"descriptor": descriptor})
         config = layout.config
         options = pulumi.ResourceOptions(parent=self)
         soil = Ground("ground", config.root, config.link, layout.identity, options)

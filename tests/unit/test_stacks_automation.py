@@ -16,6 +16,7 @@ from pulumi import automation as pulumi
 
 from orchestrator.model.errors import InfrastructureError, Refused
 from stacks import automation, locks
+from stacks.failures import Violated, failures
 
 URN = "urn:pulumi:t::anlan-local::pulumi-python:dynamic/anlan:AnsibleRole::"
 
@@ -26,6 +27,7 @@ def event(**fields: Any) -> Any:
         "res_outputs_event",
         "res_op_failed_event",
         "diagnostic_event",
+        "policy_event",
         "summary_event",
     )
     return SimpleNamespace(**{**dict.fromkeys(names), **fields})
@@ -84,7 +86,7 @@ def test_a_failed_role_is_told_with_its_task_and_message() -> None:
     text = "Exception calling application: role erp, task 'Run': it ended"
     for urn, message in ((f"{URN}erp-a", text), ("", "update failed")):
         watcher(event(diagnostic_event=SimpleNamespace(severity="error", urn=urn, message=message)))
-    with pytest.raises(InfrastructureError) as failed, automation._failures(watcher):
+    with pytest.raises(InfrastructureError) as failed, failures(watcher):
         raise failure("error: update failed")
     assert failed.value.what == "erp-a: role erp, task 'Run': it ended"
 
@@ -92,7 +94,7 @@ def test_a_failed_role_is_told_with_its_task_and_message() -> None:
 def test_a_failure_without_a_part_is_told_in_pulumis_words() -> None:
     with (
         pytest.raises(InfrastructureError, match="no space left"),
-        automation._failures(automation._Watcher(lambda _: None)),
+        failures(automation._Watcher(lambda _: None)),
     ):
         raise failure("no space left")
 
@@ -100,9 +102,59 @@ def test_a_failure_without_a_part_is_told_in_pulumis_words() -> None:
 def test_a_killed_pulumi_is_called_that() -> None:
     with (
         pytest.raises(InfrastructureError, match="ended by signal 9"),
-        automation._failures(automation._Watcher(lambda _: None)),
+        failures(automation._Watcher(lambda _: None)),
     ):
         raise failure("", code=-9)
+
+
+def violated(policy: str, part: str, level: str, message: str) -> Any:
+    return event(
+        policy_event=SimpleNamespace(
+            policy_name=policy,
+            resource_urn=f"{URN}{part}" if part else None,
+            enforcement_level=level,
+            message=message,
+        )
+    )
+
+
+def test_a_refusal_names_policy_part_finding_and_what_to_do() -> None:
+    watcher = automation._Watcher(lambda _: None, planning=True)
+    text = (
+        "<{%reset%}>P1: Logs are kept\nkept for 30 days. To do: Raise it. Then run it.<{%reset%}>\n"
+    )
+    watcher(violated("audit-retention", "postgresql-a", "mandatory", text))
+    watcher(violated("audit-retention", "postgresql-b", "mandatory", text))
+    watcher(violated("clocks", "a", "advisory", "P2: Clocks\nthey differ. To do: Set them."))
+    with pytest.raises(Violated) as refused, failures(watcher):
+        raise failure("error: preview failed")
+    assert str(refused.value).splitlines() == [
+        "refused by policy, before anything was deployed",
+        "  audit-retention (P1: Logs are kept)",
+        "    postgresql-a: kept for 30 days",
+        "    postgresql-b: kept for 30 days",
+        "  → audit-retention: Raise it. Then run it.",
+    ]
+    assert (refused.value.exit_code, refused.value.deployed) == (3, False)
+
+
+def test_what_does_not_stop_a_deployment_is_told() -> None:
+    watcher = automation._Watcher(lambda _: None)
+    watcher(violated("clocks", "a", "advisory", "P2: Clocks\nthey differ. To do: Set them."))
+    unknown = "can't run policy 'object-lock' during preview: it can't be known during preview"
+    watcher(violated("object-lock", "store", "advisory", unknown))
+    assert [str(one) for one in watcher.violations] == [
+        "clocks (P2: Clocks): a: they differ",
+        f"object-lock (not known yet): store: {unknown}",
+    ]
+
+
+def test_a_refusal_in_the_update_says_that_something_is_deployed() -> None:
+    watcher = automation._Watcher(lambda _: None)
+    watcher(violated("object-lock", "store", "mandatory", "P1: Lock\n0 days. To do: Raise it."))
+    with pytest.raises(Violated, match="in the midst of the update") as refused, failures(watcher):
+        raise failure("error: update failed")
+    assert refused.value.deployed
 
 
 def test_a_dotted_setting_changes_one_key_of_an_object() -> None:
