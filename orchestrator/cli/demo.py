@@ -94,6 +94,8 @@ def _print(data: dict[str, Any], url: str) -> None:
     from rich import box  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
+    from orchestrator.cli.drill_progress import policies_text  # noqa: PLC0415
+
     out = common.console()
     table = Table(
         "drill",
@@ -108,14 +110,13 @@ def _print(data: dict[str, Any], url: str) -> None:
     )
     for row in data["drills"]:
         targets = {target["name"]: target["target"] for target in row["targets"]}
-        policies = row["policies"]
         table.add_row(
             row["run"].split("-")[0],
             common.verdict_text(row["verdict"]),
             _measured(row["rto_seconds"], targets.get("rto_seconds"), " s"),
             _measured(row["rpo_transactions"], targets.get("rpo_transactions"), ""),
             _measured(row["rpo_seconds"], targets.get("rpo_seconds"), " s"),
-            f"{policies['pass']} passed, {policies['fail']} failed, {policies['unknown']} unknown",
+            policies_text(row["policies"]),
             f"[{_STYLE.get(row['verified'], 'bold red')}]{row['verified']}[/]",
         )
     out.print(

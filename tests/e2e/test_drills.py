@@ -33,7 +33,7 @@ def drill(state: Path, environment: Environment, *arguments: str) -> dict[str, A
     assert (code, result["verdict"]) == (0, "pass"), result["derived"]["reasons"]
     derived = result["derived"]
     assert derived["policies"]["satisfied"] > 20
-    assert derived["policies"]["fail"] == derived["policies"]["unknown"] == 0
+    assert derived["policies"]["not-satisfied"] == derived["policies"]["unknown"] == 0
     assert all(check["ok"] for check in derived["checks"])
     assert Path(result["report"]).read_text().startswith("<!doctype html>")
     return result
@@ -300,7 +300,7 @@ def test_bad_input_ends_with_2(state: Path, environment: Environment, tmp_path: 
     assert (done.returncode, "$.tier" in done.stderr) == (2, True), done.stderr
     policies = tmp_path / "policies"
     policies.mkdir()
-    (policies / "tls.yaml").write_text("schema: anlan.policies/v1\npolicies: []\n")
+    (policies / "tls.yaml").write_text("schema: anlan.policies/v2\npolicies: []\n")
     done = anlan(state, "drill", "plan", "backup", name, "--policies", str(policies))
     assert (done.returncode, "$.policies" in done.stderr) == (2, True), done.stderr
 

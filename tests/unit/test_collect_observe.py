@@ -39,9 +39,16 @@ def caused(cause: Exception) -> InfrastructureError:
 
 
 def test_what_was_seen_becomes_an_observed_fact() -> None:
-    fact = observe(collector(lambda: Observation({"days": 1}, 3)))
-    assert (fact.status, fact.error, fact.row_count, fact.data) == ("observed", "", 3, {"days": 1})
+    data = {"bucket": "backup", "enabled": True, "mode": "COMPLIANCE", "days": 1}
+    fact = observe(collector(lambda: Observation(data, 3)))
+    assert (fact.status, fact.error, fact.row_count, fact.data) == ("observed", "", 3, data)
     check(facts_document([fact]), "facts")
+
+
+def test_what_does_not_have_the_shape_of_its_kind_is_no_observation() -> None:
+    fact = observe(collector(lambda: Observation({"days": "one"}, 3)))
+    assert (fact.status, fact.data) == ("unreachable", {})
+    assert "does not have the shape of a fact of kind object_lock" in fact.error
 
 
 @pytest.mark.parametrize(

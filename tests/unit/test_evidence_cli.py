@@ -86,7 +86,7 @@ def test_verify_needs_nothing_but_the_bundle_and_the_key(handed_over: Path) -> N
     assert done.stdout.startswith("VALID  bundle.zip")
     assert "5.98 s (target 30 s: met)" in done.stdout
     assert "0 transactions (target 0 transactions: met)" in done.stdout
-    assert "3 pass" in done.stdout
+    assert "3 satisfied" in done.stdout
     assert sorted(path.name for path in handed_over.iterdir()) == ["bundle.zip", "evidence.pub"]
 
 

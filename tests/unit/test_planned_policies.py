@@ -52,7 +52,7 @@ def test_the_default_configuration_satisfies_every_policy_that_judges_it(
     broken, unknown, counts = judged(plan)
     assert (broken, unknown) == ({}, {})
     # What a plan decides is really judged: by facts of both sites, not by none.
-    assert {name: number for name, number in counts.items() if number} == {
+    expected = {
         "audit-database": 2,
         "audit-database-logins": 2,
         "audit-log-files": 2,
@@ -69,6 +69,7 @@ def test_the_default_configuration_satisfies_every_policy_that_judges_it(
         "tls-plaintext-refused": 3,
         "tls-version": 3,
     }
+    assert expected.items() <= counts.items()
 
 
 def test_the_tier_standard_may_replicate_asynchronously() -> None:

