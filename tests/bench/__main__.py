@@ -18,12 +18,21 @@ from rich.console import Console
 from rich.table import Table
 
 from orchestrator.model.errors import AnlanError
-from tests.bench import engine, failover, kept, ledger, readiness, restore, switchover
+from tests.bench import engine, failover, kept, ledger, policies, readiness, restore, switchover
 from tests.bench.figures import Comparison, Goal, Parts, alternate, medians
 from tests.bench.place import Place, find_place, throwaway_state
 
 _LEAST_RUNS = 3
-_CHOICES = ("restore", "kept", "failover", "switchover", "readiness", "ledger", "engine")
+_CHOICES = (
+    "restore",
+    "kept",
+    "failover",
+    "switchover",
+    "readiness",
+    "policies",
+    "ledger",
+    "engine",
+)
 
 
 @dataclass(frozen=True)
@@ -139,6 +148,32 @@ def _readiness(place: Place, runs: int) -> Section:
     return Section("readiness", [line], medians(ours), {})
 
 
+def _policies(place: Place, runs: int) -> Section:
+    _say("policies")
+    ours = []
+    for number in range(runs):
+        ours.append(policies.check(place))
+        _say(f"  {number + 1}/{runs}: {ours[-1]['check']:.3f} s")
+    lines = [
+        Comparison(
+            "policies: check",
+            "`anlan policy check` with all policies, from its start to its end",
+            _column(ours, "check"),
+            [],
+            Goal(0, 15.0),
+        ),
+        Comparison(
+            "policies: judging",
+            "80 policies on the facts of 10,000 environments, in processor time, scaled from all "
+            f"policies on those of {policies.ENVIRONMENTS}",
+            _column(ours, "judging"),
+            [],
+            Goal(0, 60.0),
+        ),
+    ]
+    return Section("policies", lines, medians(ours), {})
+
+
 def _ledger(place: Place, runs: int) -> Section:
     _say("ledger: pgbench's tables first")
     with ledger.database(place):
@@ -250,6 +285,7 @@ _SECTIONS: Mapping[str, Callable[[Place, int], Section]] = {
     "failover": _failover,
     "switchover": _switchover,
     "readiness": _readiness,
+    "policies": _policies,
     "ledger": _ledger,
     "engine": _engine,
 }
