@@ -26,7 +26,7 @@ SHORT = {
     "failover-full": ["-p", "baseline_seconds=1", "-p", "fault=disk-full"],
     "false-failover": ["-p", "baseline_seconds=1"],
     "front-door-killed": ["-p", "baseline_seconds=1"],
-    "certificate-expiry": ["-p", "baseline_seconds=1", "-p", "ttl_seconds=25"],
+    "certificate-expiry": ["-p", "baseline_seconds=1", "-p", "ttl_seconds=35"],
     "secrets-loss": ["-p", "baseline_seconds=1"],
     "partition": ["-p", "baseline_seconds=1", "-p", "alone_seconds=1"],
     "switchover": ["-p", "baseline_seconds=1"],
