@@ -17,9 +17,10 @@ from functools import partial
 from typing import Any
 
 from orchestrator.collect.backup_repository import repository_of
+from orchestrator.collect.handshake import endpoint_of, reach
 from orchestrator.collect.observe import Collector, Observation, secret_entry
 from orchestrator.drivers.objectstore import ObjectStore
-from orchestrator.drivers.pgbackrest import Backup, PgBackRest
+from orchestrator.drivers.pgbackrest import Backup, PgBackRest, backups_in
 from orchestrator.drivers.postgresql import PostgreSQL, Role
 from orchestrator.drivers.postgresql_connection import value
 from orchestrator.drivers.secrets import Secrets
@@ -41,7 +42,7 @@ def collectors(environment: Environment, secrets: Secrets) -> list[Collector]:
             subject=f"{name}/backup_repository",
             source=f"pgBackRest of site {name}; {site.object_store.url}, with the application's "
             "keys; a database server",
-            query=f"pgbackrest --stanza={site.backup.stanza} --output=json info; "
+            query=f"pgbackrest --stanza={site.backup.stanza} --repo=N --output=json info; "
             f"ListObjectVersions below archive/; {_SEGMENT_BYTES}",
             look=partial(look, environment, secrets, site),
         )
@@ -51,11 +52,14 @@ def collectors(environment: Environment, secrets: Secrets) -> list[Collector]:
 
 def look(environment: Environment, secrets: Secrets, site: Site) -> Observation:
     """Compare the catalogue with what is there. Raises InfrastructureError, OSError."""
+    # pgBackRest would try for a minute where nobody listens, and ask every repository.
+    reach(endpoint_of(site.object_store.url))
     number, _ = repository_of(site)
     tool = PgBackRest(environment, site)
     store = ObjectStore(environment, site, secret_entry(secrets, site.object_store.secret))
-    archive, own = current_archive(tool.info(), number)
-    there = [one for one in tool.backups() if one.repository == number and not one.error]
+    info = tool.info(number)
+    archive, own = current_archive(info, number)
+    there = [one for one in backups_in(info) if one.repository == number and not one.error]
     backups = [one for one in there if one.label in own]
     size = _segment_bytes(environment)
     segments = _segments(store, site, tool, number, archive)

@@ -11,7 +11,7 @@ import configparser
 import json
 import re
 import time
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -95,9 +95,9 @@ class PgBackRest:
                 return self.latest(repository)
             time.sleep(1.0)
 
-    def info(self) -> dict[str, Any]:
-        """The stanza's entry of `info --output=json`, as pgBackRest says it."""
-        found = self._info()
+    def info(self, repository: int | None = None) -> dict[str, Any]:
+        """The stanza's entry of `info --output=json`, of one repository or of all of them."""
+        found = self._info(*([] if repository is None else [f"--repo={repository}"]))
         if not found:
             raise InfrastructureError(
                 f"no stanza {self.settings.stanza} in the repositories of site {self.site.name}",
@@ -107,8 +107,7 @@ class PgBackRest:
 
     def backups(self) -> tuple[Backup, ...]:
         """Every backup of every repository, the oldest first."""
-        found = [_backup(entry) for entry in self.info().get("backup", [])]
-        return tuple(sorted(found, key=lambda backup: backup.stopped))
+        return backups_in(self.info())
 
     def latest(self, repository: int) -> Backup:
         """The newest backup of one repository. Raises InfrastructureError if it has none."""
@@ -261,6 +260,12 @@ class PgBackRest:
             accept=accept,
             environment=environment,
         )
+
+
+def backups_in(info: Mapping[str, Any]) -> tuple[Backup, ...]:
+    """The backups that a stanza's entry lists, the oldest first."""
+    found = [_backup(entry) for entry in info.get("backup", [])]
+    return tuple(sorted(found, key=lambda backup: backup.stopped))
 
 
 def _backup(entry: dict[str, Any]) -> Backup:
