@@ -106,7 +106,9 @@ def up(
         if preview:
             return stack.run("preview", report, refresh=refresh, **chosen)
         started = time.monotonic()
-        stack.run("preview", lambda _: None, **chosen)
+        # Parts alone are what is missing of a plan that was judged: the update judges them too.
+        if not parts:
+            stack.run("preview", lambda _: None, **chosen)
         outcome = stack.run("up", report, refresh=refresh, **chosen)
         return replace(outcome, seconds=round(time.monotonic() - started, 1))
 
