@@ -18,7 +18,7 @@ RECORD_KINDS = frozenset({"drill_history", "drill_schedule", "evidence_log", "st
 A run does not judge them: it is a part of what they tell.
 """
 NOT_OF_RUNS = RECORD_KINDS | {"bucket_objects"}
-"""Kinds that a run does not judge: its own records, and objects that drills put and lock briefly."""
+"""Kinds that a run does not judge: its own records, and objects that drills lock briefly."""
 
 
 @cache
