@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +16,7 @@ from orchestrator.cli.common import (
     find_environment,
     json_option,
 )
-from orchestrator.cli.drill_approve import PASSPHRASE
+from orchestrator.cli.drill_approve import PASSPHRASE, passphrase_of
 from orchestrator.model.access import SYSTEMS, Difference, Right, right_from_json
 from orchestrator.model.errors import InfrastructureError, InputError
 
@@ -186,7 +184,7 @@ def _sign(
     )
     from orchestrator.evidence.keys import LocalSigner, load_private_key  # noqa: PLC0415
 
-    signer = LocalSigner(load_private_key(key, _passphrase(key)))
+    signer = LocalSigner(load_private_key(key, passphrase_of(key)))
     who, content = sign_review(
         environment.name,
         decisions,
@@ -217,17 +215,6 @@ def _sign(
     click.echo(f"{who} reviewed {len(said)} rights of {environment.name}: {kept}")
     for text in remove:
         click.echo(f"  to be removed: {text}")
-
-
-def _passphrase(key: Path) -> Callable[[], str]:
-    def ask() -> str:
-        if given := os.environ.get(PASSPHRASE):
-            return given
-        if not sys.stdin.isatty():
-            raise InputError("the key is encrypted", f"set {PASSPHRASE}", file=str(key))
-        return str(click.prompt(f"Passphrase of {key}", hide_input=True, err=True))
-
-    return ask
 
 
 def _write(path: Path, content: bytes) -> None:

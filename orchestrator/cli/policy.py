@@ -19,7 +19,9 @@ from orchestrator.cli.common import (
 )
 from orchestrator.cli.policy_common import (
     at_site,
+    exit_code,
     facts_of,
+    find_policy,
     folder_option,
     load_rules,
     site_option,
@@ -38,7 +40,7 @@ from orchestrator.model.schema import nearest
 if TYPE_CHECKING:
     from orchestrator.policy import Rules
 
-_EXIT_FAIL, _EXIT_DAMAGED, _EXIT_UNKNOWN = 1, 2, 5
+_EXIT_FAIL, _EXIT_DAMAGED = 1, 2
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -114,12 +116,7 @@ def show(name: str, folder: Path | None, as_json: bool) -> None:
       anlan policy show tls-version
     """
     rules = load_rules(folder)
-    found = {item.id: item for item in rules.policies}
-    if name not in found:
-        raise InputError(
-            f"there is no policy {name!r}", nearest(name, found) or "see `anlan policy list`"
-        )
-    item = found[name]
+    item = find_policy(rules, name)
     if as_json:
         emit(_to_json(rules, item))
         return
@@ -231,9 +228,7 @@ def check(  # noqa: PLR0917  (one option each)
     if waived.damaged:
         return _EXIT_DAMAGED
     statuses = {finding.status for finding in found if not finding.is_waived}
-    if "not-satisfied" in statuses:
-        return _EXIT_FAIL
-    return _EXIT_UNKNOWN if statuses.intersection(BAD) else 0
+    return exit_code(statuses)
 
 
 def _tell_waived(findings: Iterable[Finding]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +70,13 @@ def facts_of(environment: str, kinds: Iterable[str], file: Path | None) -> list[
         raise InputError(f"not JSON: {error}", file=str(file)) from error
     inner = document.get("facts") if isinstance(document, dict) else None
     return parse_facts(inner if isinstance(inner, dict) else document, file=str(file))
+
+
+def exit_code(statuses: Container[str | None]) -> int:
+    """1 when something is not satisfied, else 5 when something is not known, else 0."""
+    if "not-satisfied" in statuses:
+        return 1
+    return 5 if "unknown" in statuses or "expired" in statuses else 0
 
 
 def table_of(*columns: str) -> Any:

@@ -18,7 +18,7 @@ from orchestrator.cli.common import (
     state_directory,
     verdict_text,
 )
-from orchestrator.cli.policy_common import facts_of, folder_option, load_rules, table_of
+from orchestrator.cli.policy_common import exit_code, facts_of, folder_option, load_rules, table_of
 from orchestrator.model.errors import InputError
 from orchestrator.model.schema import nearest
 
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from orchestrator.model.catalogue import Catalogue
     from orchestrator.policy import Rules
     from orchestrator.policy.coverage import CatalogueCoverage, ControlCoverage, Part
-
-_EXIT_FAIL, _EXIT_UNKNOWN = 1, 5
 
 
 @click.command()
@@ -100,9 +98,7 @@ def coverage(
     for problem in problems:
         click.echo(f"not counted: {problem}", err=True)
     statuses = {one.status for catalogue in covered for one in catalogue.controls}
-    if "not-satisfied" in statuses:
-        return _EXIT_FAIL
-    return _EXIT_UNKNOWN if statuses & {"unknown", "expired"} else 0
+    return exit_code(statuses)
 
 
 def _chosen(rules: Rules, names: tuple[str, ...]) -> list[Catalogue]:

@@ -12,6 +12,7 @@ import click
 from orchestrator.cli.common import complete_environment, descriptor_path, emit, json_option
 from orchestrator.cli.policy_common import (
     at_site,
+    exit_code,
     facts_of,
     find_policy,
     folder_option,
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from orchestrator.model.policy import Finding, Policy
     from orchestrator.policy.explain import Explained
 
-_EXIT_FAIL, _EXIT_UNKNOWN = 1, 5
 _SIGNS = {"holds": "✔", "broken": "✘", "unknown": "?"}
 _SHOWN = 400
 
@@ -80,9 +80,7 @@ def explain(  # noqa: PLR0917  (one option each)
     else:
         for line in _told(finding, explained):
             click.echo(line)
-    if finding.status == "not-satisfied":
-        return _EXIT_FAIL
-    return _EXIT_UNKNOWN if finding.status in ("unknown", "expired") else 0
+    return exit_code({finding.status})
 
 
 def _told(finding: Finding, explained: list[Explained]) -> Iterator[str]:

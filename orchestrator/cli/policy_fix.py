@@ -19,15 +19,19 @@ from orchestrator.cli.common import (
     json_option,
     verdict_text,
 )
-from orchestrator.cli.policy_common import facts_of, find_policy, folder_option, load_rules
+from orchestrator.cli.policy_common import (
+    exit_code,
+    facts_of,
+    find_policy,
+    folder_option,
+    load_rules,
+)
 from orchestrator.model.errors import InputError, Refused
 
 if TYPE_CHECKING:
     from orchestrator.model.policy import Finding, Policy
     from orchestrator.policy import Parameters
     from stacks.automation import Outcome
-
-_EXIT_FAIL, _EXIT_UNKNOWN = 1, 5
 
 
 @dataclass(frozen=True)
@@ -89,9 +93,7 @@ def fix(
     else:
         _show(plan, outcome, before, after, dry_run=dry_run)
     statuses = {one.status for one in after}
-    if "not-satisfied" in statuses:
-        return _EXIT_FAIL
-    return _EXIT_UNKNOWN if statuses & {"unknown", "expired"} else 0
+    return exit_code(statuses)
 
 
 def _refuse_during_a_drill(environment: str) -> None:
