@@ -17,10 +17,9 @@ Data: `role`, `databases` (those that are no templates), and lists of texts, eac
 from __future__ import annotations
 
 import re
-from functools import partial
 from importlib import resources
 
-from orchestrator.collect.observe import Collector, Observation
+from orchestrator.collect.observe import Collector, Observation, server_collectors
 from orchestrator.drivers.postgresql import PostgreSQL
 from orchestrator.drivers.postgresql_connection import row
 from orchestrator.drivers.secrets import Secrets
@@ -48,16 +47,8 @@ _QUERIES: dict[str, str] = dict(
 
 def collectors(environment: Environment, secrets: Secrets) -> list[Collector]:
     """One collector for each site's server; the secret manager is not needed."""
-    return [
-        Collector(
-            kind=KIND,
-            subject=f"{name}/postgresql",
-            source=f"{name}/postgresql, each database, as postgres by the local socket",
-            query="; ".join([_DATABASES, _DATABASE_RIGHTS, *_QUERIES.values()]),
-            look=partial(look, environment, site),
-        )
-        for name, site in environment.sites.items()
-    ]
+    query = "; ".join([_DATABASES, _DATABASE_RIGHTS, *_QUERIES.values()])
+    return server_collectors(KIND, environment, query, look, scope="each database, ")
 
 
 def look(environment: Environment, site: Site) -> Observation:

@@ -15,12 +15,11 @@ What is not of a server's role is null.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 from psycopg.conninfo import conninfo_to_dict
 
-from orchestrator.collect.observe import Collector, Observation
+from orchestrator.collect.observe import Collector, Observation, server_collectors
 from orchestrator.drivers.postgresql import PostgreSQL
 from orchestrator.drivers.postgresql_connection import Connection, row, value
 from orchestrator.drivers.secrets import Secrets
@@ -71,16 +70,8 @@ _OF_STANDBY = (
 
 def collectors(environment: Environment, secrets: Secrets) -> list[Collector]:
     """One collector for each site's server; the secret manager is not needed."""
-    return [
-        Collector(
-            kind=KIND,
-            subject=f"{name}/postgresql",
-            source=f"{name}/postgresql, as postgres by the local socket",
-            query=f"{_SLOTS}; on a primary {_SENDERS}; {_PRIMARY}; on a standby {_STANDBY}",
-            look=partial(look, environment, site),
-        )
-        for name, site in environment.sites.items()
-    ]
+    query = f"{_SLOTS}; on a primary {_SENDERS}; {_PRIMARY}; on a standby {_STANDBY}"
+    return server_collectors(KIND, environment, query, look)
 
 
 def look(environment: Environment, site: Site) -> Observation:

@@ -10,9 +10,7 @@ session sits in a transaction doing nothing), `transaction_seconds` (the oldest 
 
 from __future__ import annotations
 
-from functools import partial
-
-from orchestrator.collect.observe import Collector, Observation
+from orchestrator.collect.observe import Collector, Observation, server_collectors
 from orchestrator.drivers.postgresql import PostgreSQL
 from orchestrator.drivers.postgresql_connection import row
 from orchestrator.drivers.secrets import Secrets
@@ -46,16 +44,8 @@ _OLD = ("SSLv3", "TLSv1", "TLSv1.1")
 
 def collectors(environment: Environment, secrets: Secrets) -> list[Collector]:
     """One collector for each site's server; the secret manager is not needed."""
-    return [
-        Collector(
-            kind=KIND,
-            subject=f"{name}/postgresql",
-            source=f"{name}/postgresql, as postgres by the local socket",
-            query=f"{_SESSIONS}; {_STATE}",
-            look=partial(look, environment, site),
-        )
-        for name, site in environment.sites.items()
-    ]
+    query = f"{_SESSIONS}; {_STATE}"
+    return server_collectors(KIND, environment, query, look)
 
 
 def look(environment: Environment, site: Site) -> Observation:

@@ -9,13 +9,12 @@ fields of `database_hba`. Of stored passwords `non_scram_roles`, `superusers_wit
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
 from orchestrator.collect import database_hba
 from orchestrator.collect.database_passwords import guessable
-from orchestrator.collect.observe import Collector, Observation
+from orchestrator.collect.observe import Collector, Observation, server_collectors
 from orchestrator.drivers.postgresql import PostgreSQL
 from orchestrator.drivers.postgresql_connection import Connection, value
 from orchestrator.drivers.secrets import Secrets
@@ -129,16 +128,8 @@ def collectors(environment: Environment, secrets: Secrets) -> list[Collector]:
         _ALTERED,
         _FILE_ERRORS,
     )
-    return [
-        Collector(
-            kind=KIND,
-            subject=f"{name}/postgresql",
-            source=f"{name}/postgresql, as postgres by the local socket",
-            query="; ".join(queries),
-            look=partial(look, environment, site),
-        )
-        for name, site in environment.sites.items()
-    ]
+    query = "; ".join(queries)
+    return server_collectors(KIND, environment, query, look)
 
 
 def look(environment: Environment, site: Site) -> Observation:

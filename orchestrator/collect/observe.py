@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -15,6 +16,7 @@ from hvac.exceptions import Forbidden
 
 from orchestrator.drivers.credentials import Credentials
 from orchestrator.drivers.secrets import Secrets
+from orchestrator.model.environment import Environment, Site
 from orchestrator.model.errors import AnlanError, InfrastructureError
 from orchestrator.model.fact import Fact, FactStatus
 from orchestrator.model.fact_kinds import wrong_data
@@ -51,6 +53,30 @@ class Collector:
     source: str
     query: str
     look: Callable[[], Observation]
+
+
+def server_collectors(
+    kind: str,
+    environment: Environment,
+    query: str,
+    look: Callable[[Environment, Site], Observation],
+    *,
+    scope: str = "",
+) -> list[Collector]:
+    """One collector for each site's database server, asked as superuser by its local socket.
+
+    `scope` says what of the server is asked, if it is not one database.
+    """
+    return [
+        Collector(
+            kind=kind,
+            subject=f"{name}/postgresql",
+            source=f"{name}/postgresql, {scope}as postgres by the local socket",
+            query=query,
+            look=partial(look, environment, site),
+        )
+        for name, site in environment.sites.items()
+    ]
 
 
 def observe(collector: Collector) -> Fact:
