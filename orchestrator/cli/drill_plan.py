@@ -17,7 +17,8 @@ from orchestrator.model.folders import data_folder
 
 if TYPE_CHECKING:
     from orchestrator.engine.runs import Run
-    from orchestrator.model.drill import Drill
+    from orchestrator.model.drill import Drill, Step
+    from orchestrator.policy import Rules
 
 _ESTIMATED_FROM = 5
 
@@ -43,10 +44,13 @@ class Planned:
 
 def find_drill(name: str, folder: Path | None) -> Drill:
     """Return a drill by its name, or by the path of its file. Raises InputError."""
+    return load_drill(drill_path(name, folder))
+
+
+def drill_path(name: str, folder: Path | None) -> Path:
+    """Return where a drill's file is, which may be named itself."""
     path = Path(name)
-    if path.suffix not in {".yaml", ".yml"}:
-        path = drills_folder(folder) / f"{name}.yaml"
-    return load_drill(path)
+    return path if path.suffix in {".yaml", ".yml"} else drills_folder(folder) / f"{name}.yaml"
 
 
 def make_plan(
@@ -66,6 +70,7 @@ def make_plan(
     from orchestrator.model.canonical import sha256  # noqa: PLC0415
     from orchestrator.model.drill import plan as plan_of  # noqa: PLC0415
     from orchestrator.model.environment import parse_environment  # noqa: PLC0415
+    from orchestrator.model.recovered import JUDGE  # noqa: PLC0415
     from orchestrator.policy import parse_rules  # noqa: PLC0415
 
     found = find_drill(name, folder)
@@ -79,7 +84,10 @@ def make_plan(
             raise InputError(f"{parameter!r} is not NAME=VALUE", "write -p target=random")
         given[key] = value
     policies = common.read_folder(policy_folder or data_folder("policies"))
-    parse_rules({key: content.decode() for key, content in policies.items()})
+    rules = parse_rules({key: content.decode() for key, content in policies.items()})
+    for step in found.steps:
+        if step.do == JUDGE:
+            _check_judging(step, rules, str(drill_path(name, folder)))
     if rule := json.loads(text).get("approvals"):
         check_rule(rule, file=str(path), path="$.approvals")
     now = datetime.now(UTC)
@@ -97,6 +105,19 @@ def make_plan(
         scheduled=scheduled,
     )
     return Planned(found, document, text, policies)
+
+
+def _check_judging(step: Step, rules: Rules, file: str) -> None:
+    """Raise InputError unless a step names a place and policies that exist."""
+    from orchestrator.model.recovered import PLACES  # noqa: PLC0415
+
+    path = f"step {step.id}, with"
+    if (place := step.options.get("at")) not in PLACES:
+        raise InputError(f"at: {place!r} is no place", " or ".join(PLACES), file=file, path=path)
+    try:
+        rules.chosen(step.options.get("policies", ()))
+    except InputError as error:
+        raise InputError(error.reason, error.todo, file=file, path=path) from error
 
 
 def drills_folder(folder: Path | None) -> Path:

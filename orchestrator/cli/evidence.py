@@ -206,10 +206,10 @@ def rederive() -> Rederive:
     """Return how this tool derives verdicts, policy results and reports again."""
     from orchestrator.engine.verdict import derive  # noqa: PLC0415
     from orchestrator.evidence import Rederive  # noqa: PLC0415
-    from orchestrator.policy.rederive import rederive_findings  # noqa: PLC0415
+    from orchestrator.policy.rederive import rederive_findings, rederive_recovered  # noqa: PLC0415
     from orchestrator.report import render_bundle  # noqa: PLC0415
 
-    return Rederive(rederive_findings, derive, render_bundle)
+    return Rederive(rederive_findings, derive, rederive_recovered, render_bundle)
 
 
 def _keys(files: Sequence[Path]) -> list[Ed25519PublicKey]:

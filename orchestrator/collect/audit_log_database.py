@@ -31,6 +31,7 @@ _SETTINGS = (
 )
 # The time of initdb, in seconds since 1970, is the upper half (xlog.c, BootStrapXLOG).
 _CREATED = "SELECT (system_identifier >> 32)::float8 FROM pg_control_system()"
+_CURRENT = "pg_current_logfile()"
 _HEAD_BYTES = 4096
 _PROBE_SECONDS = 5.0
 _ENTRY = re.compile(r"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?) UTC", re.MULTILINE)
@@ -39,21 +40,37 @@ _START = re.compile(r"LOG:  starting PostgreSQL ")
 
 def look(environment: Environment, site: Site) -> Observation:
     """Ask one server. Raises InfrastructureError, psycopg.Error."""
-    now = datetime.now(UTC)
     with PostgreSQL(environment, site).connect_local() as connection:
-        libraries, classes, pattern, directory, truncates, standby = row(connection, _SETTINGS)
-        loaded = "pgaudit" in _list(libraries)
-        probe = _probe(connection, standby=bool(standby)) if loaded else {"probe_written": False}
+        return read(connection, environment.retention.audit_days)
+
+
+def read(
+    connection: Connection, retention_days: int, only: PurePosixPath | None = None
+) -> Observation:
+    """Ask over a superuser's connection; `only`: the one file of a server without a log collector.
+
+    Raises psycopg.Error.
+    """
+    now = datetime.now(UTC)
+    libraries, classes, pattern, directory, truncates, standby = row(connection, _SETTINGS)
+    loaded = "pgaudit" in _list(libraries)
+    current = f"'{only}'" if only else _CURRENT
+    probe = {"probe_written": False}
+    if loaded:
+        probe = _probe(connection, current, standby=bool(standby))
+    if only:
+        size = value(connection, f"SELECT (pg_stat_file({current})).size")
+        directory, files = str(only.parent), [(now.date(), only.name, int(size))]
+    else:
         files = _files(connection, pattern)
-        created = datetime.fromtimestamp(float(value(connection, _CREATED)), UTC)
-        oldest = _first_entry(_head(connection, directory, min(files)[1])) if files else None
-        unexplained = [
-            f"{before + timedelta(days=1)} to {after - timedelta(days=1)}"
-            for before, after in gaps([day for day, _, _ in files])
-            if not _START.search(_head(connection, directory, _name_of(files, after)))
-        ]
-        current = value(connection, "SELECT pg_current_logfile()")
-    coverage = Coverage(created, oldest, environment.retention.audit_days)
+    created = datetime.fromtimestamp(float(value(connection, _CREATED)), UTC)
+    oldest = _first_entry(_head(connection, directory, min(files)[1])) if files else None
+    unexplained = [
+        f"{before + timedelta(days=1)} to {after - timedelta(days=1)}"
+        for before, after in gaps([day for day, _, _ in files])
+        if not _START.search(_head(connection, directory, _name_of(files, after)))
+    ]
+    coverage = Coverage(created, oldest, retention_days)
     data = {
         "role": "standby" if standby else "primary",
         "pgaudit_loaded": loaded,
@@ -62,7 +79,7 @@ def look(environment: Environment, site: Site) -> Observation:
         **coverage.to_data(now),
         "files": len(files),
         "size_bytes": sum(size for _, _, size in files),
-        "current_file": current,
+        "current_file": value(connection, f"SELECT {current}"),
         "overwrites": truncates == "on" or not _is_dated(pattern),
         "unexplained_gaps": unexplained,
     }
@@ -107,10 +124,10 @@ def _first_entry(text: str) -> datetime | None:
     return datetime.fromisoformat(found[1]).replace(tzinfo=UTC) if found else None
 
 
-def _probe(connection: Connection, *, standby: bool) -> dict[str, Any]:
-    """Do something audited and look for its line in the log, which the collector writes alone."""
+def _probe(connection: Connection, current: str, *, standby: bool) -> dict[str, Any]:
+    """Do something audited and look for its line in the log; `current` is the file, in SQL."""
     nonce = f"anlan_audit_probe_{random.token_hex(8)}"
-    place = "SELECT pg_current_logfile(), (pg_stat_file(pg_current_logfile())).size"
+    place = f"SELECT {current}, (pg_stat_file({current})).size"
     file, offset = row(connection, place)
     if standby:
         with connection.transaction():
@@ -127,7 +144,7 @@ def _probe(connection: Connection, *, standby: bool) -> dict[str, Any]:
         written = _is_audited(connection, file, int(offset), nonce)
         if not written:
             time.sleep(0.05)
-            later = value(connection, "SELECT pg_current_logfile()")
+            later = value(connection, f"SELECT {current}")
             file, offset = (file, offset) if later == file else (later, 0)
     return {"probe_written": written, "probe": statement}
 

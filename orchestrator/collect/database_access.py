@@ -17,11 +17,12 @@ Data: `role`, `databases` (those that are no templates), and lists of texts, eac
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from importlib import resources
 
 from orchestrator.collect.observe import Collector, Observation, server_collectors
 from orchestrator.drivers.postgresql import PostgreSQL
-from orchestrator.drivers.postgresql_connection import row
+from orchestrator.drivers.postgresql_connection import Connection, row
 from orchestrator.drivers.secrets import Secrets
 from orchestrator.model.environment import Environment, Site
 
@@ -53,13 +54,17 @@ def collectors(environment: Environment, secrets: Secrets) -> list[Collector]:
 
 def look(environment: Environment, site: Site) -> Observation:
     """Ask one server. Raises InfrastructureError, psycopg.Error."""
-    server = PostgreSQL(environment, site)
+    return read(PostgreSQL(environment, site).connect_local)
+
+
+def read(connect: Callable[[str], Connection]) -> Observation:
+    """Ask over connections to databases. Raises InfrastructureError, psycopg.Error."""
     found: dict[str, list[str]] = {field: [] for field in _QUERIES}
-    with server.connect_local() as connection:
+    with connect("postgres") as connection:
         standby, databases = row(connection, _DATABASES)
         rights = [text for (text,) in connection.execute(_DATABASE_RIGHTS.encode()).fetchall()]
     for database in databases:
-        with server.connect_local(database) as connection:
+        with connect(database) as connection:
             # Then every name of an object comes with its schema.
             connection.execute("SET search_path = ''")
             for field, query in _QUERIES.items():

@@ -15,7 +15,7 @@ from functools import partial
 
 from orchestrator.collect.observe import Collector, Observation, database_login
 from orchestrator.drivers.postgresql import PostgreSQL
-from orchestrator.drivers.postgresql_connection import value
+from orchestrator.drivers.postgresql_connection import Connection, value
 from orchestrator.drivers.secrets import Secrets
 from orchestrator.model.environment import Environment, Site
 from orchestrator.model.fact import timestamp
@@ -66,10 +66,15 @@ def collectors(environment: Environment, secrets: Secrets) -> list[Collector]:
 def look(environment: Environment, secrets: Secrets, site: Site) -> Observation:
     """Ask one server. Raises InfrastructureError, psycopg.Error."""
     with PostgreSQL(environment, site).connect(database_login(secrets)) as connection:
-        standby = value(connection, "SELECT pg_is_in_recovery()")
-        roles = connection.execute(_ROLES.encode()).fetchall()
-        memberships = connection.execute(_MEMBERSHIPS.encode()).fetchall()
-        settings = connection.execute(_SETTINGS.encode()).fetchall()
+        return read(connection)
+
+
+def read(connection: Connection) -> Observation:
+    """Ask over a connection. Raises psycopg.Error."""
+    standby = value(connection, "SELECT pg_is_in_recovery()")
+    roles = connection.execute(_ROLES.encode()).fetchall()
+    memberships = connection.execute(_MEMBERSHIPS.encode()).fetchall()
+    settings = connection.execute(_SETTINGS.encode()).fetchall()
     data = {
         "role": "standby" if standby else "primary",
         "roles": [row[0] for row in roles],

@@ -9,6 +9,7 @@ fields of `database_hba`. Of stored passwords `non_scram_roles`, `superusers_wit
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -135,24 +136,32 @@ def collectors(environment: Environment, secrets: Secrets) -> list[Collector]:
 def look(environment: Environment, site: Site) -> Observation:
     """Ask one server. Raises InfrastructureError, psycopg.Error."""
     with PostgreSQL(environment, site).connect_local() as connection:
-        standby = value(connection, "SELECT pg_is_in_recovery()")
-        names = [*_SWITCHES, *_LISTS, *_TEXTS, *_NUMBERS, *_PATHS]
-        settings: dict[str, str] = dict(connection.execute(_SETTINGS.encode(), (names,)).fetchall())
-        passwords = connection.execute(_PASSWORDS.encode()).fetchall()
-        rules = connection.execute(database_hba.RULES.encode()).fetchall()
-        mappings = connection.execute(database_hba.MAPPINGS.encode()).fetchall()
-        superusers = _column(connection, _SUPERUSERS)
-        files = {
-            "pending_restart": _column(connection, _PENDING),
-            "altered": _column(connection, _ALTERED),
-            "file_errors": _column(connection, _FILE_ERRORS),
-        }
+        return read(connection, {"root", site.machine.service_user})
+
+
+def read(connection: Connection, accounts: Collection[str]) -> Observation:
+    """Ask over a superuser's connection; `accounts` are the machine's that may be the superuser.
+
+    Raises psycopg.Error.
+    """
+    standby = value(connection, "SELECT pg_is_in_recovery()")
+    names = [*_SWITCHES, *_LISTS, *_TEXTS, *_NUMBERS, *_PATHS]
+    settings: dict[str, str] = dict(connection.execute(_SETTINGS.encode(), (names,)).fetchall())
+    passwords = connection.execute(_PASSWORDS.encode()).fetchall()
+    rules = connection.execute(database_hba.RULES.encode()).fetchall()
+    mappings = connection.execute(database_hba.MAPPINGS.encode()).fetchall()
+    superusers = _column(connection, _SUPERUSERS)
+    files = {
+        "pending_restart": _column(connection, _PENDING),
+        "altered": _column(connection, _ALTERED),
+        "file_errors": _column(connection, _FILE_ERRORS),
+    }
     data = {
         "role": "standby" if standby else "primary",
         **_typed(settings),
         **_passwords(passwords),
         **database_hba.hba_fields(rules, superusers),
-        **database_hba.ident_fields(mappings, {"root", site.machine.service_user}),
+        **database_hba.ident_fields(mappings, accounts),
         **files,
     }
     return Observation(data, len(settings) + len(passwords) + len(rules) + len(mappings))

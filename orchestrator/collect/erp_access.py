@@ -13,7 +13,7 @@ from __future__ import annotations
 from functools import partial
 
 from orchestrator.collect.observe import Collector, Observation, database_login
-from orchestrator.drivers.postgresql_connection import connect_read_write
+from orchestrator.drivers.postgresql_connection import Connection, connect_read_write
 from orchestrator.drivers.secrets import Secrets
 from orchestrator.model.environment import Environment
 
@@ -69,9 +69,14 @@ def collectors(environment: Environment, secrets: Secrets) -> list[Collector]:
 def look(environment: Environment, secrets: Secrets) -> Observation:
     """Ask whichever server is primary. Raises InfrastructureError, psycopg.Error."""
     with connect_read_write(environment, database_login(secrets)) as connection:
-        users = connection.execute(_USERS.encode()).fetchall()
-        managers = connection.execute(_MANAGERS.encode()).fetchall()
-        models = connection.execute(_OPEN.encode()).fetchall()
+        return read(connection)
+
+
+def read(connection: Connection) -> Observation:
+    """Ask over a connection. Raises psycopg.Error."""
+    users = connection.execute(_USERS.encode()).fetchall()
+    managers = connection.execute(_MANAGERS.encode()).fetchall()
+    models = connection.execute(_OPEN.encode()).fetchall()
     by_row = [name for name, has_row, is_open in models if is_open and has_row]
     by_absence = [name for name, has_row, is_open in models if is_open and not has_row]
     data = {

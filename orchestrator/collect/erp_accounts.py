@@ -85,13 +85,18 @@ def collectors(environment: Environment, secrets: Secrets) -> list[Collector]:
 def look(environment: Environment, secrets: Secrets) -> Observation:
     """Ask whichever server is primary. Raises InfrastructureError, psycopg.Error."""
     with connect_read_write(environment, database_login(secrets)) as connection:
-        users = [_user(found) for found in _users(connection)]
-        sessions, oldest = row(connection, _SESSIONS)
-        attempts: dict[str, int] = dict(connection.execute(_ATTEMPTS.encode()).fetchall())
-        (waiting,) = row(connection, _QUEUE)
-        jobs, errors = row(connection, _CRON)
-        posted, without = row(connection, _HISTORY)
-        events: dict[str, int] = dict(connection.execute(_EVENTS.encode()).fetchall())
+        return read(connection)
+
+
+def read(connection: Connection) -> Observation:
+    """Ask over a connection. Raises psycopg.Error."""
+    users = [_user(found) for found in _users(connection)]
+    sessions, oldest = row(connection, _SESSIONS)
+    attempts: dict[str, int] = dict(connection.execute(_ATTEMPTS.encode()).fetchall())
+    (waiting,) = row(connection, _QUEUE)
+    jobs, errors = row(connection, _CRON)
+    posted, without = row(connection, _HISTORY)
+    events: dict[str, int] = dict(connection.execute(_EVENTS.encode()).fetchall())
     data = {
         "users": [{key: one[key] for key in one if key != "books"} for one in users],
         "user_names": [one["login"] for one in users],

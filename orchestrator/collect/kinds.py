@@ -115,6 +115,16 @@ def collect_kinds(
     A system that cannot be asked gives a fact that says so. `records` are needed for the kinds
     about them. Raises InputError for a kind that does not exist.
     """
+    return collected(collectors_of(environment, secrets, kinds, records))
+
+
+def collectors_of(
+    environment: Environment,
+    secrets: Secrets,
+    kinds: Iterable[str],
+    records: Records | None = None,
+) -> list[Collector]:
+    """Return the collectors of these kinds. Raises InputError for a kind that does not exist."""
     collectors: list[Collector] = []
     for kind in dict.fromkeys(kinds):
         if kind in KINDS:
@@ -124,6 +134,11 @@ def collect_kinds(
         else:
             known = ", ".join(KINDS if records is None else (*KINDS, *OF_RECORDS))
             raise InputError(f"no kind of fact {kind!r}", f"the kinds are {known}")
+    return collectors
+
+
+def collected(collectors: Iterable[Collector]) -> list[Fact]:
+    """Return what the collectors see, side by side, in order of kind and subject."""
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="collect") as pool:
         facts = list(pool.map(observe, collectors))
     return sorted(facts, key=lambda fact: (fact.kind, fact.subject))

@@ -392,9 +392,13 @@ class TwinDatabase:
             if found:
                 limits.append(f"{_NAMES.get(name, name)} = {found[1]}")
         etc = self.twin.directory / "etc"
-        # The audit extension's triggers need their library, so the twin loads what the site does.
+        # The audit extension's triggers need their library; the twin loads and audits as its site.
         site = self.site.database.config_file.read_text()
-        limits += re.findall(r"^\s*shared_preload_libraries\s*=\s*'.*'", site, re.MULTILINE)
+        limits += re.findall(
+            r"^\s*(?:shared_preload_libraries|pgaudit\.\w+|log_line_prefix)\s*=.*$",
+            site,
+            re.MULTILINE,
+        )
         lines = [
             "# Written by anlan: the server of an isolated twin.",
             f"hba_file = '{etc}/pg_hba.conf'",

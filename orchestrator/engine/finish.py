@@ -23,7 +23,7 @@ from orchestrator.model.environment import load_environment
 from orchestrator.model.errors import AnlanError, InfrastructureError
 from orchestrator.model.fact import facts_document, timestamp
 from orchestrator.model.schema import check
-from orchestrator.policy import rederive_findings
+from orchestrator.policy import rederive_findings, rederive_recovered
 from orchestrator.report import render
 from orchestrator.steps.context import Context
 from orchestrator.steps.journal import StepJournal
@@ -98,6 +98,10 @@ def _result(run: Run, context: Context) -> dict[str, Any]:
     findings = run.directory / "findings.json"
     judged = json.loads(findings.read_text()) if findings.exists() else None
     raw = {**raw_of(contents), "findings": judged}
+    if kept := raw.get("recovered_facts"):
+        environment = json.loads((run.directory / "environment.json").read_text())
+        rules = rules_of(contents)
+        raw["recovered_findings"] = rederive_recovered(rules, run.plan, kept, environment)
     derived = derive(run.plan, raw)
     result = {
         "schema": RUN_SCHEMA,

@@ -14,6 +14,7 @@ from orchestrator.engine import permit
 from orchestrator.engine.critical_path import critical_path
 from orchestrator.engine.measure import Steps, check_of, measure, rounded
 from orchestrator.model.policy import STATUSES
+from orchestrator.model.recovered import judging_step
 
 EXIT_CODES = {"pass": 0, "fail": 1, "inconclusive": 5}
 
@@ -23,8 +24,8 @@ _PREPARING = {"prepare", "baseline"}
 def derive(plan: Mapping[str, Any], raw: Mapping[str, Any]) -> dict[str, Any]:
     """Return what run.json holds under `derived` (schema `run`).
 
-    `raw` maps the stem of each file in raw/ to its parsed content, and `findings` to the findings
-    document (or None).
+    `raw` maps the stem of each file in raw/ to its parsed content, `findings` to the findings
+    document, and `recovered_findings` to the one about what was recovered (or None).
     """
     steps = Steps(raw.get("steps", []))
     reasons: list[str] = []
@@ -51,6 +52,7 @@ def derive(plan: Mapping[str, Any], raw: Mapping[str, Any]) -> dict[str, Any]:
         steps.checks()
         + [check_of("permit", *one) for one in permit.checks(plan, raw)]
         + measured.pop("checks")
+        + _recovered_checks(plan, steps, raw.get("recovered_findings"))
     )
     preparing = {row["id"] for row in rows if row["phase"] in _PREPARING}
     for check in checks:
@@ -127,6 +129,29 @@ def _undo_rows(steps: Steps, plan: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _target(name: str, target: float, measured: float | None) -> dict[str, Any]:
     met = None if measured is None else measured <= target
     return {"name": name, "target": target, "measured": measured, "met": met}
+
+
+def _recovered_checks(
+    plan: Mapping[str, Any], steps: Steps, findings: Mapping[str, Any] | None
+) -> list[dict[str, Any]]:
+    """A check for each policy that judges what was recovered; unknown and expired are no pass."""
+    step = judging_step(plan)
+    if step is None or steps.of("begin", "end", step["id"])[1] is None:
+        return []
+    if findings is None:
+        return [check_of(step["id"], "recovered_judged", None, "no facts of it were kept")]
+    outcomes = {"satisfied": True, "not-satisfied": False, "unknown": None, "expired": None}
+    judged = [
+        check_of(
+            step["id"],
+            f"policy_{one['policy'].replace('-', '_')}",
+            outcomes[one["status"]],
+            one["reason"] or f"{one['observed']} of {one['population_size']} observed",
+        )
+        for one in findings["findings"]
+        if one["status"] in outcomes
+    ]
+    return judged or [check_of(step["id"], "recovered_judged", None, "no policy is about it")]
 
 
 def _policies(findings: Any) -> dict[str, int] | None:

@@ -246,16 +246,18 @@ def _check_start(
     return problems
 
 
-def check_times(facts: Any, evaluated_at: str, entries: Sequence[Entry]) -> list[Problem]:
+def check_times(
+    facts: Any, evaluated_at: str, entries: Sequence[Entry], path: str = layout.FINDINGS
+) -> list[Problem]:
     """Facts were judged after they were collected, and before the result was logged."""
     problems: list[Problem] = []
     now = parse_timestamp(evaluated_at)
     latest = max((parse_timestamp(fact["collected_at"]) for fact in facts["facts"]), default=now)
     if now < latest:
-        problems.append(Problem("impossible-time", layout.FINDINGS, "judged before it was seen"))
+        problems.append(Problem("impossible-time", path, "judged before it was seen"))
     logged = [entry.time for entry in entries if entry.kind == "controls"]
     if logged and now > max(logged):
-        problems.append(Problem("impossible-time", layout.FINDINGS, "judged after it was logged"))
+        problems.append(Problem("impossible-time", path, "judged after it was logged"))
     return problems
 
 

@@ -10,7 +10,8 @@ PLAN, PLAN_STATEMENT = "plan/plan.json", "plan/plan.dsse.json"
 RUN, RUN_STATEMENT = "runs/run.json", "runs/run.dsse.json"
 FINDINGS, CONTROLS_STATEMENT = "controls/findings.json", "controls/controls.dsse.json"
 ENVIRONMENT, DRILL = "drill/environment.json", "drill/drill.yaml"
-FACTS, LOG, REPORT = "raw/facts.json", "log/log.jsonl", "report.html"
+FACTS, RECOVERED = "raw/facts.json", "raw/recovered_facts.json"
+LOG, REPORT = "log/log.jsonl", "report.html"
 RAW, RULES, APPROVALS = "raw/", "policy/", "raw/approvals/"
 
 RUN_DIRECTORY = {

@@ -33,12 +33,17 @@ class Rederive:
 
     `findings(rules, facts, environment, now)` returns the findings document; `drill(plan, raw)`
     the values that run.json holds under `derived`. `raw` is file stem → parsed content of raw/,
-    and `findings` → the findings document as derived again (None without one). `report(contents)`
-    renders the report of a bundle's files again; None for one that another version rendered.
+    and `findings` → the findings document as derived again (None without one). `recovered(rules,
+    plan, facts, environment)` returns the one about what was recovered, which is in `raw` as
+    `recovered_findings`. `report(contents)` renders the report of a bundle's files again; None for
+    one that another version rendered.
     """
 
     findings: Callable[[Mapping[str, bytes], Any, Mapping[str, Any], datetime], dict[str, Any]]
     drill: Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]]
+    recovered: Callable[
+        [Mapping[str, bytes], Mapping[str, Any], Any, Mapping[str, Any]], dict[str, Any] | None
+    ]
     report: Callable[[Mapping[str, bytes]], bytes | None] | None = None
 
 
@@ -241,6 +246,11 @@ class _Verifier:
             self.say("approval-malformed", layout.PLAN, f"approvals cannot be judged: {error!r}")
         try:
             raw = {**raw_of(self.contents), "findings": findings}
+            if kept := raw.get("recovered_facts"):
+                rules, environment = layout.rules_of(self.contents), self.json(layout.ENVIRONMENT)
+                raw["recovered_findings"] = rederive.recovered(rules, plan, kept, environment)
+                at = kept["judged_at"]
+                self.problems += bindings.check_times(kept, at, (), layout.RECOVERED)
             derived = rederive.drill(plan, raw)
         except Exception as error:  # noqa: BLE001  (hostile input in a caller's function)
             self.say("cannot-rederive", layout.RUN, f"cannot be derived again: {error!r}")

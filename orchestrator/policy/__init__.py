@@ -2,7 +2,15 @@
 
 from orchestrator.policy.evaluate import evaluate
 from orchestrator.policy.parameters import Parameters
-from orchestrator.policy.rederive import rederive_findings
+from orchestrator.policy.rederive import rederive_findings, rederive_recovered
 from orchestrator.policy.rules import Rules, decode_rules, parse_rules
 
-__all__ = ["Parameters", "Rules", "decode_rules", "evaluate", "parse_rules", "rederive_findings"]
+__all__ = [
+    "Parameters",
+    "Rules",
+    "decode_rules",
+    "evaluate",
+    "parse_rules",
+    "rederive_findings",
+    "rederive_recovered",
+]

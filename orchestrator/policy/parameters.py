@@ -13,15 +13,19 @@ from orchestrator.model.schema import nearest
 
 @dataclass(frozen=True)
 class Parameters:
-    """The environment descriptor (its JSON) and the baseline's lists of accepted names."""
+    """The environment descriptor (its JSON) and the baseline's lists of accepted names.
+
+    `only` are the sites that are judged: all without any.
+    """
 
     environment: Mapping[str, Any]
     baseline: Mapping[str, list[str]]
+    only: tuple[str, ...] = ()
 
     @property
     def sites(self) -> list[str]:
         """Names of the sites, in order."""
-        return sorted(self.environment["sites"])
+        return sorted(self.only or self.environment["sites"])
 
     def resolve(self, policy: Policy) -> dict[str, Any]:
         """Return the policy's parameters as values. Raises InputError for an unknown source."""

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from orchestrator.model.fact import parse_facts
+from orchestrator.model.fact import fact_from_json, parse_facts, parse_timestamp
 from orchestrator.model.fact_kinds import NOT_OF_RUNS
 from orchestrator.model.policy import findings_document
+from orchestrator.model.recovered import TWIN_KINDS, judging_step
+from orchestrator.model.schema import check
 from orchestrator.policy.evaluate import evaluate
 from orchestrator.policy.parameters import Parameters
 from orchestrator.policy.rules import decode_rules, parse_rules
@@ -31,3 +33,29 @@ def rederive_findings(
     policies = [one for one in parsed.policies if one.kind not in NOT_OF_RUNS]
     findings = evaluate(policies, found, parameters, now, parsed.controls)
     return findings_document(findings, now)
+
+
+def rederive_recovered(
+    rules: Mapping[str, bytes],
+    plan: Mapping[str, Any],
+    recovered: Any,
+    environment: Mapping[str, Any],
+) -> dict[str, Any] | None:
+    """Return the findings document about what a run recovered; None when its plan wants none.
+
+    `recovered` is the parsed raw/recovered_facts.json, the other arguments as in
+    `rederive_findings`. Of a twin the policies about facts that it cannot have are left out.
+    Raises InputError when an input is not valid.
+    """
+    step = judging_step(plan)
+    if step is None:
+        return None
+    check(recovered, "recovered-facts", file="raw/recovered_facts.json")
+    parsed = parse_rules(decode_rules(rules))
+    policies = parsed.chosen(step["with"]["policies"])
+    if step["with"]["at"] == "twin":
+        policies = [one for one in policies if one.kind in TWIN_KINDS]
+    parameters = Parameters(environment, parsed.baseline, tuple(recovered["sites"]))
+    facts = [fact_from_json(one) for one in recovered["facts"]]
+    now = parse_timestamp(recovered["judged_at"])
+    return findings_document(evaluate(policies, facts, parameters, now, parsed.controls), now)

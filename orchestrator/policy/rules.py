@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import PurePosixPath
 
 from orchestrator.model.catalogue import Catalogue, parse_catalogue
 from orchestrator.model.errors import InputError
@@ -17,11 +18,31 @@ BASELINE_FOLDER, CATALOGUES_FOLDER = "baseline/", "catalogues/"
 
 @dataclass(frozen=True)
 class Rules:
-    """The policies in order of file and position, the baseline's lists, the catalogues by id."""
+    """The policies in order of file and position, the baseline's lists, the catalogues by id.
+
+    `files` are the ids of the policies of each file, by its name without the ending.
+    """
 
     policies: tuple[Policy, ...]
+    files: Mapping[str, tuple[str, ...]]
     baseline: Mapping[str, list[str]]
     catalogues: Mapping[str, Catalogue]
+
+    def chosen(self, names: Iterable[str]) -> list[Policy]:
+        """Return the policies that are named, by their id or their file, each once.
+
+        Raises InputError for a name that is neither.
+        """
+        ids: set[str] = set()
+        known = {one.id for one in self.policies}
+        for name in names:
+            if name not in known and name not in self.files:
+                raise InputError(
+                    f"there is no policy or file of policies {name!r}",
+                    nearest(name, (*known, *self.files)),
+                )
+            ids |= {name} if name in known else set(self.files[name])
+        return [one for one in self.policies if one.id in ids]
 
     @cached_property
     def controls(self) -> dict[str, tuple[Control, ...]]:
@@ -54,6 +75,7 @@ def parse_rules(files: Mapping[str, str], *, folder: str = "policies") -> Rules:
     for an id or a list that two files define, and for a policy that a catalogue only names.
     """
     policies: dict[str, Policy] = {}
+    groups: dict[str, tuple[str, ...]] = {}
     baseline: dict[str, list[str]] = {}
     catalogues: dict[str, Catalogue] = {}
     origin: dict[tuple[str, str], str] = {}
@@ -80,13 +102,15 @@ def parse_rules(files: Mapping[str, str], *, folder: str = "policies") -> Rules:
             first("catalogue", catalogue.id, file)
             catalogues[catalogue.id] = catalogue
         elif "/" not in name:
-            for policy in parse_policies(files[name], file=file):
+            found = parse_policies(files[name], file=file)
+            groups[PurePosixPath(name).stem] = tuple(policy.id for policy in found)
+            for policy in found:
                 first("policy", policy.id, file)
                 policies[policy.id] = policy
     for key, catalogue in catalogues.items():
         file = origin["catalogue", key]
         _check_names(catalogue, policies, files[file.removeprefix(f"{folder}/")], file)
-    return Rules(tuple(policies.values()), baseline, catalogues)
+    return Rules(tuple(policies.values()), groups, baseline, catalogues)
 
 
 def _check_names(

@@ -247,8 +247,8 @@ def test_a_server_that_is_down_ends_with_4_and_what_to_do(
     assert not LeaseFile(environment.lease_file).current().is_held
 
 
-def broken_drill(folder: Path, old: str, new: str) -> Path:
-    text = (CHECKOUT / "drills" / "backup.yaml").read_text()
+def broken_drill(folder: Path, old: str, new: str, drill: str = "backup") -> Path:
+    text = (CHECKOUT / "drills" / f"{drill}.yaml").read_text()
     assert old in text
     path = folder / "broken.yaml"
     path.write_text(text.replace(old, new, 1))
@@ -274,6 +274,23 @@ def test_a_broken_drill_ends_with_2_naming_file_and_path(
     done = anlan(state, "drill", "plan", str(path), environment.name)
     assert done.returncode == 2
     assert str(path) in done.stderr
+    assert said in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("at: survivor", "at: moon", "at: 'moon' is no place"),
+        ("[tls-version,", "[tls-versions,", "did you mean tls-version?"),
+    ],
+)
+def test_a_drill_that_judges_by_what_does_not_exist_is_not_planned(
+    state: Path, environment: Environment, tmp_path: Path, old: str, new: str, said: str
+) -> None:
+    path = broken_drill(tmp_path, old, new, "failover")
+    done = anlan(state, "drill", "plan", str(path), environment.name)
+    assert done.returncode == 2
+    assert f"{path}: step judge-survivor, with: " in done.stderr
     assert said in done.stderr
 
 

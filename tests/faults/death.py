@@ -65,7 +65,7 @@ def die_at(state: Path, moment: str, *arguments: str) -> None:
         cwd=CHECKOUT,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         check=False,
     )
     assert died.returncode == -signal.SIGKILL, f"it was to die at {moment}: {died.stderr}"

@@ -104,6 +104,52 @@ def statements_not_audited(environment: Environment, _: Path) -> Iterator[None]:
 
 
 @contextmanager
+def standby_not_audited(environment: Environment, _: Path) -> Iterator[None]:
+    """The standby, which will be promoted, is told to audit nothing."""
+    _set(away(environment), "pgaudit.log", "none")
+    try:
+        yield
+    finally:
+        # The way back copies the survivor's settings to the old primary.
+        for server in (home(environment), away(environment)):
+            with server.connect_local() as connection:
+                connection.execute("ALTER SYSTEM RESET pgaudit.log")
+                connection.execute("SELECT pg_reload_conf()")
+
+
+@contextmanager
+def standby_serves_plaintext(environment: Environment, _: Path) -> Iterator[None]:
+    """The standby, which will be promoted, takes logins without TLS."""
+    server = away(environment)
+    rules = server.settings.config_file.with_name("pg_hba.conf")
+    kept = rules.read_text()
+    rules.write_text(f"host all all all scram-sha-256\n{kept}")  # keeps owner and mode
+    try:
+        _reload(server)
+        yield
+    finally:
+        rules.write_text(kept)
+        _reload(server)
+
+
+def _reload(server: PostgreSQL) -> None:
+    with server.connect_local() as connection:
+        connection.execute("SELECT pg_reload_conf()")
+
+
+@contextmanager
+def stranger_is_superuser(environment: Environment, _: Path) -> Iterator[None]:
+    """A role that nobody knows has all rights; the standby and the backups have it too."""
+    with home(environment).connect_local() as connection:
+        connection.execute("CREATE ROLE test_eve SUPERUSER")
+    try:
+        yield
+    finally:
+        with home(environment).connect_local() as connection:
+            connection.execute("DROP ROLE test_eve")
+
+
+@contextmanager
 def audit_device_dead(environment: Environment, _: Path) -> Iterator[None]:
     """The secret manager's audit device writes to a file that nobody finds: a rotation gone bad."""
     file = environment.secrets.audit_log

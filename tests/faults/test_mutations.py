@@ -61,6 +61,26 @@ DRILLS = [
         BASELINE,
         Mutation(mutations.watch_dies, check="never_two_primaries", unknown=True),
     ),
+    (
+        "failover",
+        BASELINE,
+        Mutation(mutations.standby_not_audited, check="policy_audit_database"),
+    ),
+    (
+        "failover",
+        BASELINE,
+        Mutation(mutations.standby_serves_plaintext, check="policy_tls_plaintext_refused"),
+    ),
+    (
+        "failover",
+        BASELINE,
+        Mutation(mutations.stranger_is_superuser, check="policy_database_superusers"),
+    ),
+    (
+        "restore",
+        RESTORE,
+        Mutation(mutations.stranger_is_superuser, check="policy_database_superusers"),
+    ),
     ("restore", RESTORE, Mutation(mutations.commits_hang, check="ledger_baseline")),
     (
         "backup",
@@ -113,6 +133,7 @@ TOGETHER = [(one,) for one in READINESS] if ALL else [READINESS]
 SHORT = {
     ("restore", "invoice_line_changed"),
     ("failover", "watch_dies"),
+    ("failover", "standby_not_audited"),
 }
 if not ALL:
     DRILLS = [one for one in DRILLS if (one[0], str(one[2])) in SHORT]

@@ -53,6 +53,7 @@ MEMBERS = [
     "raw/availability.jsonl",
     "raw/primaries.jsonl",
     "raw/recovered.json",
+    at.RECOVERED,
     "policy/tls.yaml",
     "policy/baseline/superusers.yaml",
     "policy/catalogues/law.yaml",
@@ -662,6 +663,43 @@ def test_case_38_a_better_conclusion_is_signed_with_the_stolen_key(
     found = forged.check(forged.packed)
     assert (found.status, {p.code for p in found.problems}) == ("INVALID", {"verdict-mismatch"})
     assert found.summary["verdict"] == "fail", "the summary is derived again, not believed"
+
+
+def test_case_38_a_weak_survivor_is_made_strong_with_the_stolen_key(
+    tmp_path: Path, signer: LocalSigner
+) -> None:
+    """The survivor lost its TLS; before the result is signed its facts are made better."""
+    weak = replace(SAMPLE, survivor_weak=True)
+    true = build(tmp_path / "true", weak, signer, lambda _: None)
+    said = true.check(true.packed)
+    assert (said.status, said.summary["verdict"]) == ("VALID", "fail")
+
+    def change(run_dir: Path) -> None:
+        file = run_dir / "raw/recovered_facts.json"
+        file.write_text(file.read_text().replace("TLSv1.2", "TLSv1.3"))
+
+    forged = build(tmp_path / "forged", weak, signer, change)
+    assert codes(forged, forged.packed) == {"verdict-mismatch"}
+
+
+@pytest.mark.parametrize("what", ["left out", "of nobody", "judged before it was seen"])
+def test_facts_about_the_survivor_that_cannot_be_are_named(thief: Thief, what: str) -> None:
+    def change(run_dir: Path) -> None:
+        file = run_dir / "raw/recovered_facts.json"
+        if what == "left out":
+            file.unlink()
+        elif what == "of nobody":
+            edit_file(file, lambda kept: kept.update(sites=[]))
+        else:
+            edit_file(file, lambda kept: kept.update(judged_at="2026-11-25T00:00:00.000Z"))
+
+    named = {
+        "left out": "verdict-mismatch",
+        "of nobody": "cannot-rederive",
+        "judged before it was seen": "impossible-time",
+    }
+    forged = thief(change)
+    assert named[what] in codes(forged, forged.packed)
 
 
 def test_case_38_a_better_finding_is_signed_with_the_stolen_key(thief: Thief) -> None:

@@ -9,6 +9,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from orchestrator.evidence import EvidenceStore, Rederive, Signer
 from orchestrator.evidence.layout import read_run_directory
 from orchestrator.evidence.verify import raw_of
 from orchestrator.model.fact import Fact, facts_document, timestamp
-from orchestrator.policy.rederive import rederive_findings
+from orchestrator.policy.rederive import rederive_findings, rederive_recovered
 from orchestrator.report import render_bundle
 
 SECOND = 1_000_000_000
@@ -114,6 +115,7 @@ _STEPS = {
         ("first-write", "recover", 1.1, "First acknowledged ERP write", "首次确认的 ERP 写入"),
         ("reconcile", "verify", 1.6, "Reconcile the ledger", "对账"),
         ("invariants", "verify", 2.4, "Check the ERP's invariants", "检查 ERP 不变量"),
+        ("judge-recovered", "verify", 1.5, "Put the survivor under the policies", "检验存活站点"),
         ("collect", "verify", 3.2, "Collect facts, judge policies", "采集事实并评估策略"),
         ("rejoin", "restore", 5.5, "Rejoin site A by pg_rewind", "以 pg_rewind 重新加入站点 A"),
         ("failback", "restore", 4.2, "Fail back to site A", "切回站点 A"),
@@ -136,6 +138,7 @@ _STEPS = {
         ("locked", "verify", 0.4, "Objects are locked", "对象已锁定"),
     ],
 }
+JUDGING: dict[str, Any] = {"at": "survivor", "policies": ["tls-version", "superusers"]}
 _MARKS = {
     "kill-site": "fault_done",
     "detect": "detected",
@@ -164,6 +167,7 @@ class Sample:
     failed_check: str = ""
     unreachable: bool = False
     weak_tls: bool = False
+    survivor_weak: bool = False
     targets: dict[str, float] = field(
         default_factory=lambda: {"rto_seconds": 30.0, "rpo_seconds": 0.0, "rpo_transactions": 0.0}
     )
@@ -290,6 +294,7 @@ def _raw(sample: Sample) -> dict[str, bytes]:
         raw["raw/ledger.jsonl"] = lines(ledger)
         raw["raw/recovered.json"] = dump({"keys": [key for key in keys if key not in lost]})
     if sample.drill == "failover":
+        raw["raw/recovered_facts.json"] = dump(_recovered_facts(sample, ends))
         raw["raw/availability.jsonl"] = lines(availability)
         raw["raw/primaries.jsonl"] = lines(_watch(sample, ends.get("promote", end), end))
     return raw
@@ -306,20 +311,7 @@ def _watch(sample: Sample, promoted: float, end: float) -> list[dict[str, Any]]:
 
 
 def _facts(sample: Sample, now: datetime) -> dict[str, Any]:
-    def fact(kind: str, subject: str, data: dict[str, Any], ok: bool = True) -> Fact:
-        return Fact(
-            kind,
-            subject,
-            now,
-            f"{subject} at 127.0.10.1",
-            f"query of {kind}",
-            1 if ok else None,
-            3.25,
-            "observed" if ok else "unreachable",
-            "" if ok else "connection refused",
-            data if ok else {},
-        )
-
+    fact = partial(_fact, now=now)
     weak = "TLSv1.2" if sample.weak_tls else "TLSv1.3"
     return facts_document(
         [
@@ -329,12 +321,47 @@ def _facts(sample: Sample, now: datetime) -> dict[str, Any]:
             fact("database_roles", "a/postgresql", {"superusers": ["postgres"]}),
             fact("database_roles", "b/postgresql", {"superusers": ["postgres"]}),
             fact("audit_log", "a/postgresql", {"retention_days": 184}),
-            fact("audit_log", "b/postgresql", {"retention_days": 184}, not sample.unreachable),
+            fact("audit_log", "b/postgresql", {"retention_days": 184}, ok=not sample.unreachable),
         ]
     )
 
 
-REDERIVE = Rederive(findings=rederive_findings, drill=derive, report=render_bundle)
+def _recovered_facts(sample: Sample, ends: dict[str, float]) -> dict[str, Any]:
+    seen = sample.started_at + timedelta(seconds=ends.get("judge-recovered", 0.0))
+    facts = facts_document(
+        [
+            _fact("tls_endpoint", "b/postgresql", {"negotiated_version": version}, seen)
+            for version in ["TLSv1.2" if sample.survivor_weak else "TLSv1.3"]
+        ]
+        + [_fact("database_roles", "b/postgresql", {"superusers": ["postgres"]}, seen)]
+        + [_fact("tls_endpoint", "common/front-door", {"negotiated_version": "TLSv1.3"}, seen)]
+    )
+    return {
+        **facts,
+        "schema": "anlan.recovered-facts/v1",
+        "sites": ["b"],
+        "judged_at": timestamp(seen),
+    }
+
+
+def _fact(kind: str, subject: str, data: dict[str, Any], now: datetime, *, ok: bool = True) -> Fact:
+    return Fact(
+        kind,
+        subject,
+        now,
+        f"{subject} at 127.0.10.1",
+        f"query of {kind}",
+        1 if ok else None,
+        3.25,
+        "observed" if ok else "unreachable",
+        "" if ok else "connection refused",
+        data if ok else {},
+    )
+
+
+REDERIVE = Rederive(
+    findings=rederive_findings, drill=derive, recovered=rederive_recovered, report=render_bundle
+)
 
 
 def make_plan(sample: Sample, environment: bytes, drill: bytes) -> dict[str, Any]:
@@ -365,7 +392,7 @@ def make_plan(sample: Sample, environment: bytes, drill: bytes) -> dict[str, Any
                 "id": name,
                 "do": name.replace("-", "_"),
                 "needs": [_STEPS[sample.drill][number - 1][0]] if number else [],
-                "with": {},
+                "with": JUDGING if name == "judge-recovered" else {},
                 "phase": phase,
                 "timeout_seconds": 60.0,
                 "title": {"en": english, "zh": chinese},
@@ -404,7 +431,11 @@ def write_result(
     facts = json.loads(raw["raw/facts.json"])
     findings = rederive_findings(rules, facts, sample.environment, ended_at)
     plan = json.loads((run_dir / "plan.json").read_bytes())
-    derived = derive(plan, {**raw_of(read_run_directory(run_dir)), "findings": findings})
+    measured = raw_of(read_run_directory(run_dir))
+    if kept := measured.get("recovered_facts"):
+        recovered = rederive_recovered(rules, plan, kept, sample.environment)
+        measured["recovered_findings"] = recovered
+    derived = derive(plan, {**measured, "findings": findings})
     run = {
         "schema": "anlan.run/v1",
         "run_id": sample.run_id,

@@ -93,7 +93,7 @@ def test_the_first_reason_to_end_a_run_stays(tmp_path: Path) -> None:
 
 
 def test_the_verdict_tells_why_a_run_was_ended() -> None:
-    step = {"id": "break", "phase": "fault", "needs": []}
+    step = {"id": "break", "do": "break_primary", "phase": "fault", "needs": []}
     plan: dict[str, Any] = {"targets": {}, "steps": [step]}
     steps = [
         {"kind": "header", "t": 0, "boot_id": "b", "utc": "2026-11-28T00:00:00+00:00"},

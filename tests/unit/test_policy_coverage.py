@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import run_samples
 from click.testing import CliRunner, Result
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from run_samples import Sample, record
@@ -131,9 +130,8 @@ def test_the_mapping_alone_claims_no_status() -> None:
 
 
 @pytest.fixture
-def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """One passed failover of environment `local`; what policies said of it is not the matter."""
-    monkeypatch.setattr(run_samples, "POLICIES", {})
+def state(tmp_path: Path) -> Path:
+    """One passed failover of environment `local`."""
     signer = LocalSigner(Ed25519PrivateKey.generate())
     yesterday = datetime.now(UTC) - timedelta(days=1)
     record(tmp_path, Sample(started_at=yesterday), signer)

@@ -20,7 +20,12 @@ def plan(**targets: float) -> dict[str, Any]:
         "run_id": "failover-1",
         "targets": wanted,
         "steps": [
-            {"id": name, "phase": phase, "needs": [STEPS[number - 1][0]] if number else []}
+            {
+                "id": name,
+                "do": name,
+                "phase": phase,
+                "needs": [STEPS[number - 1][0]] if number else [],
+            }
             for number, (name, phase) in enumerate(STEPS)
         ],
     }
@@ -239,6 +244,42 @@ def test_a_drill_whose_impact_is_none_fails_when_a_client_saw_it() -> None:
         derived = derive({**plan(rto_seconds=30), "impact": "none"}, raw)
         (check,) = (one for one in derived["checks"] if one["name"] == "no_erp_request_failed")
         assert (check["ok"], derived["rto_seconds"]) == (ok, 8.0)
+
+
+def judged(*statuses: str) -> dict[str, Any]:
+    """Findings about what was recovered."""
+    keys = ("policy", "status", "reason", "observed", "population_size")
+    return {
+        "findings": [
+            dict(zip(keys, (f"rule-{number}", status, f"it is {status}", 1, 1), strict=True))
+            for number, status in enumerate(statuses)
+        ]
+    }
+
+
+@pytest.mark.parametrize(
+    ("findings", "verdict", "reason"),
+    [
+        (judged("satisfied", "not-applicable"), "pass", None),
+        (
+            judged("satisfied", "not-satisfied", "unknown"),
+            "fail",
+            "check policy_rule_1: it is not-satisfied",
+        ),
+        (judged("unknown"), "inconclusive", "not observed: policy_rule_0: it is unknown"),
+        (judged("expired"), "inconclusive", "not observed: policy_rule_0: it is expired"),
+        (judged("not-applicable"), "inconclusive", "not observed: recovered_judged: no policy"),
+        (None, "inconclusive", "not observed: recovered_judged: no facts of it were kept"),
+    ],
+)
+def test_policies_about_what_was_recovered_make_the_verdict(
+    findings: dict[str, Any] | None, verdict: str, reason: str | None
+) -> None:
+    judging = plan()
+    judging["steps"][-1]["do"] = "judge_recovered"
+    derived = derive(judging, {**good(), "recovered_findings": findings})
+    assert derived["verdict"] == verdict
+    assert (derived["reasons"] or [None])[0] == reason or derived["reasons"][0].startswith(reason)
 
 
 def test_without_findings_the_exit_code_is_in_doubt() -> None:
