@@ -278,15 +278,16 @@ def test_a_broken_drill_ends_with_2_naming_file_and_path(
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    "change",
     [
         ("at: survivor", "at: moon", "at: 'moon' is no place"),
         ("[tls-version,", "[tls-versions,", "did you mean tls-version?"),
     ],
 )
 def test_a_drill_that_judges_by_what_does_not_exist_is_not_planned(
-    state: Path, environment: Environment, tmp_path: Path, old: str, new: str, said: str
+    state: Path, environment: Environment, tmp_path: Path, change: tuple[str, str, str]
 ) -> None:
+    old, new, said = change
     path = broken_drill(tmp_path, old, new, "failover")
     done = anlan(state, "drill", "plan", str(path), environment.name)
     assert done.returncode == 2
