@@ -156,6 +156,8 @@ def print_summary(run: Run, state: Path) -> None:
     out.print(f"  checks  {checks.count(True)} of {len(checks)} passed")
     if policies := derived["policies"]:
         out.print("  policies  " + policies_text(policies))
+    if waived := derived["waived"]:
+        out.print(f"  waived  {', '.join(one['policy'] for one in waived)} (still not satisfied)")
     out.print(f"  evidence  {bundle_path(state, run.run_id)} ({Path(RUN_STATEMENT).name} signed)")
     out.print(f"  report  {run.directory / 'report.html'}")
 

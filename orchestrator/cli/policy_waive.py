@@ -136,16 +136,15 @@ def waivers(environment: str, as_json: bool) -> int:
 
 def judged_waivers(environment: str, descriptor: dict[str, Any] | None, now: datetime) -> Judged:
     """Return the waivers that an environment keeps, judged by its own approval rule."""
-    from orchestrator.evidence.waivers import judge  # noqa: PLC0415
+    from orchestrator.evidence.waivers import judge, read_folder  # noqa: PLC0415
 
     if descriptor is None:
         descriptor = json.loads(descriptor_path(environment).read_text())
-    folder = _folder(environment)
     try:
-        files = {path.name: path.read_bytes() for path in sorted(folder.glob("[!.]*.json"))}
+        files = read_folder(descriptor_path(environment).parent)
     except OSError as error:
         raise InfrastructureError(
-            f"the waivers cannot be read: {error.strerror}", f"look at {folder}"
+            f"the waivers cannot be read: {error.strerror}", f"look at {_folder(environment)}"
         ) from error
     return judge(files, descriptor.get("approvals"), environment, now)
 

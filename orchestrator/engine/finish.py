@@ -6,6 +6,7 @@ Each function may be called again after a kill -9, and then changes nothing that
 from __future__ import annotations
 
 import json
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from orchestrator.drivers.objectstore import ObjectStore
 from orchestrator.drivers.secrets import TransitSigner
 from orchestrator.engine.runs import Run
 from orchestrator.engine.verdict import derive, started_at
-from orchestrator.evidence import EvidenceStore
+from orchestrator.evidence import EvidenceStore, layout, waivers
 from orchestrator.evidence.layout import read_run_directory, rules_of
 from orchestrator.evidence.verify import raw_of
 from orchestrator.model.environment import load_environment
@@ -59,12 +60,31 @@ def conclude(run: Run, context: Context) -> None:
         facts = facts_document(collect(context.environment, context.secrets))
         _write(raw / "facts.json", facts)
     if not (run.directory / "findings.json").exists():
-        rules = rules_of(read_run_directory(run.directory))
-        facts = json.loads((raw / "facts.json").read_text())
-        environment = json.loads((run.directory / "environment.json").read_text())
-        now = datetime.now(UTC)
-        _write(run.directory / "findings.json", rederive_findings(rules, facts, environment, now))
+        _judge(run, context, datetime.now(UTC))
     _close(run, context)
+
+
+def _judge(run: Run, context: Context, now: datetime) -> None:
+    """Judge the facts, by the waivers that the environment has now; the run keeps those."""
+    environment = json.loads((run.directory / "environment.json").read_text())
+    rule, name = environment.get("approvals"), environment["name"]
+    folder = run.directory / layout.WAIVERS
+    shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed before it had judged
+    there = waivers.read_folder(context.environment.root)
+    digests = {one.digest for one in waivers.judge(there, rule, name, now).counting}
+    kept = {file: content for file, content in there.items() if Path(file).stem in digests}
+    for file, content in kept.items():
+        folder.mkdir(exist_ok=True)
+        write_atomically(folder / file, content.decode(), mode=0o644)
+    contents = read_run_directory(run.directory)
+    findings = rederive_findings(
+        rules_of(contents),
+        json.loads((context.raw / "facts.json").read_text()),
+        environment,
+        now,
+        waivers=waivers.judge(kept, rule, name, now).counting,
+    )
+    _write(run.directory / "findings.json", findings)
 
 
 def miss(run: Run, state: Path, reason: str) -> None:

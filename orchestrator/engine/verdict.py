@@ -6,6 +6,7 @@ A verdict is pass, fail or inconclusive: what was not observed is never a pass.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from orchestrator.engine import permit
 from orchestrator.engine.critical_path import critical_path
 from orchestrator.engine.measure import Steps, check_of, measure, rounded
-from orchestrator.model.policy import STATUSES
+from orchestrator.model.policy import BAD, STATUSES, is_waived
 from orchestrator.model.recovered import judging_step
 
 EXIT_CODES = {"pass": 0, "fail": 1, "inconclusive": 5}
@@ -69,12 +70,12 @@ def derive(plan: Mapping[str, Any], raw: Mapping[str, Any]) -> dict[str, Any]:
             reasons.append(words)
     if not steps.one_boot:
         doubts.append("the run spans a reboot: its times do not compare")
-    policies = _policies(raw.get("findings"))
+    policies, waived = _policies(raw.get("findings")), _waived(raw.get("findings"))
     verdict = "fail" if reasons else "inconclusive" if doubts else "pass"
     return {
         "verdict": verdict,
         "reasons": reasons + doubts,
-        "exit_code": _exit_code(verdict, policies),
+        "exit_code": _exit_code(verdict, policies, waived),
         **measured,
         "targets": targets,
         "checks": checks,
@@ -82,14 +83,22 @@ def derive(plan: Mapping[str, Any], raw: Mapping[str, Any]) -> dict[str, Any]:
         "critical_path": critical_path(plan["steps"], rows),
         "undo": undo,
         "policies": policies,
+        "waived": waived,
     }
 
 
-def _exit_code(verdict: str, policies: Mapping[str, int] | None) -> int:
-    """The drill's verdict and the policies' together: one failure fails, one doubt leaves doubt."""
-    if verdict == "fail" or (policies and policies["not-satisfied"]):
+def _exit_code(
+    verdict: str, policies: Mapping[str, int] | None, waived: Sequence[Mapping[str, str]]
+) -> int:
+    """The drill's verdict and the policies' together: one failure fails, one doubt leaves doubt.
+
+    A policy that is waived wherever it does not hold makes neither.
+    """
+    counts = Counter(policies)
+    counts.subtract(one["status"] for one in waived)
+    if verdict == "fail" or counts["not-satisfied"]:
         return EXIT_CODES["fail"]
-    if verdict == "inconclusive" or policies is None or policies["unknown"] or policies["expired"]:
+    if verdict == "inconclusive" or policies is None or counts["unknown"] or counts["expired"]:
         return EXIT_CODES["inconclusive"]
     return EXIT_CODES["pass"]
 
@@ -161,6 +170,17 @@ def _policies(findings: Any) -> dict[str, int] | None:
     for finding in findings["findings"]:
         counts[finding["status"]] += 1
     return counts
+
+
+def _waived(findings: Any) -> list[dict[str, str]]:
+    """The policies that do not hold, and are waived at each subject where they do not."""
+    if not isinstance(findings, dict):
+        return []
+    return [
+        {"policy": one["policy"], "status": one["status"]}
+        for one in findings["findings"]
+        if one["status"] in BAD and is_waived(one)
+    ]
 
 
 def started_at(raw_steps: Sequence[Mapping[str, Any]]) -> datetime:

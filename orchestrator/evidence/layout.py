@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 MANIFEST = "manifest.json"
@@ -12,7 +13,7 @@ FINDINGS, CONTROLS_STATEMENT = "controls/findings.json", "controls/controls.dsse
 ENVIRONMENT, DRILL = "drill/environment.json", "drill/drill.yaml"
 FACTS, RECOVERED = "raw/facts.json", "raw/recovered_facts.json"
 LOG, REPORT = "log/log.jsonl", "report.html"
-RAW, RULES, APPROVALS = "raw/", "policy/", "raw/approvals/"
+RAW, RULES, APPROVALS, WAIVERS = "raw/", "policy/", "raw/approvals/", "raw/waivers/"
 
 RUN_DIRECTORY = {
     "plan.json": PLAN,
@@ -48,10 +49,19 @@ def read_run_directory(run_dir: Path) -> dict[str, bytes]:
     return contents
 
 
-def rules_of(contents: dict[str, bytes]) -> dict[str, bytes]:
+def rules_of(contents: Mapping[str, bytes]) -> dict[str, bytes]:
     """Return the policies folder of a run: relative path → content."""
+    return _below(RULES, contents)
+
+
+def waivers_of(contents: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Return the waivers that counted in a run: file name → envelope."""
+    return _below(WAIVERS, contents)
+
+
+def _below(folder: str, contents: Mapping[str, bytes]) -> dict[str, bytes]:
     return {
-        name.removeprefix(RULES): content
+        name.removeprefix(folder): content
         for name, content in contents.items()
-        if name.startswith(RULES)
+        if name.startswith(folder)
     }

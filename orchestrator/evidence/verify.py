@@ -14,13 +14,23 @@ from typing import Any, Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from orchestrator.evidence import approvals, bindings, bundle, dsse, layout, log, statement
+from orchestrator.evidence import (
+    approvals,
+    bindings,
+    bundle,
+    dsse,
+    layout,
+    log,
+    statement,
+    waivers,
+)
 from orchestrator.evidence.bindings import Problem
 from orchestrator.evidence.log import Entry
 from orchestrator.model.canonical import StrictJsonError, canonical_loads, sha256, strict_loads
 from orchestrator.model.errors import InputError
 from orchestrator.model.fact import parse_timestamp
 from orchestrator.model.schema import check
+from orchestrator.model.waiver import Waiver
 
 Verdict = Literal["VALID", "INVALID", "INCOMPLETE", "UNTRUSTED"]
 _INCOMPLETE = {"missing-file", "missing-statement", "missing-log-entry"}
@@ -31,15 +41,15 @@ _UNTRUSTED = {"untrusted-signer"}
 class Rederive:
     """How verdicts are derived again; all are pure and run on the auditor's machine.
 
-    `findings(rules, facts, environment, now)` returns the findings document; `drill(plan, raw)`
-    the values that run.json holds under `derived`. `raw` is file stem → parsed content of raw/,
+    `findings(rules, facts, environment, now, waivers=…)` returns the findings document;
+    `drill(plan, raw)` the values that run.json holds under `derived`. `raw` is file stem → parsed content of raw/,
     and `findings` → the findings document as derived again (None without one). `recovered(rules,
     plan, facts, environment)` returns the one about what was recovered, which is in `raw` as
     `recovered_findings`. `report(contents)` renders the report of a bundle's files again; None for
     one that another version rendered.
     """
 
-    findings: Callable[[Mapping[str, bytes], Any, Mapping[str, Any], datetime], dict[str, Any]]
+    findings: Callable[..., dict[str, Any]]
     drill: Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]]
     recovered: Callable[
         [Mapping[str, bytes], Mapping[str, Any], Any, Mapping[str, Any]], dict[str, Any] | None
@@ -225,13 +235,22 @@ class _Verifier:
         try:
             now = parse_timestamp(recorded["evaluated_at"])
             rules = layout.rules_of(self.contents)
-            derived = rederive.findings(rules, facts, environment, now)
+            waived = self.waivers(environment, now)
+            derived = rederive.findings(rules, facts, environment, now, waivers=waived)
             self.problems += bindings.check_times(facts, recorded["evaluated_at"], entries)
         except Exception as error:  # noqa: BLE001  (hostile input in a caller's function)
             self.say("cannot-rederive", layout.FINDINGS, f"cannot be derived again: {error!r}")
             return None
         self.problems += bindings.compare_findings(recorded, derived)
         return derived
+
+    def waivers(self, environment: Mapping[str, Any], now: datetime) -> tuple[Waiver, ...]:
+        """The waivers that counted, by the auditor's approval rule if there is one."""
+        rule = self.rule or environment.get("approvals")
+        kept = layout.waivers_of(self.contents)
+        judged = waivers.judge(kept, rule, environment["name"], now, folder=layout.WAIVERS)
+        self.problems += judged.problems
+        return judged.counting
 
     def drill(self, rederive: Rederive, findings: dict[str, Any] | None) -> dict[str, Any] | None:
         """Derive the verdict again; None when it cannot be."""

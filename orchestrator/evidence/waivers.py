@@ -1,4 +1,4 @@
-"""Waivers: signed exceptions from a policy, by an approver of the environment. Pure.
+"""Waivers: signed exceptions from a policy, by an approver of the environment.
 
 An approver of the environment's rule (schema `approvals`) signs that a policy need not hold at
 some subjects until a day at most `waiver_days` after the first. An environment keeps one envelope
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from orchestrator.evidence import dsse, statement
@@ -87,6 +88,11 @@ def make(
     return _waiver(record, sha256(payload)), envelope.to_bytes()
 
 
+def read_folder(root: Path) -> dict[str, bytes]:
+    """Return file name → envelope of what an environment at `root` keeps. Raises OSError."""
+    return {path.name: path.read_bytes() for path in sorted((root / FOLDER).glob("[!.]*.json"))}
+
+
 def same(one: Waiver, other: Waiver) -> bool:
     """Whether two waivers say the same, whenever they begin."""
 
@@ -105,17 +111,23 @@ def same(one: Waiver, other: Waiver) -> bool:
 
 
 def judge(
-    files: Mapping[str, bytes], rule: Mapping[str, Any] | None, environment: str, now: datetime
+    files: Mapping[str, bytes],
+    rule: Mapping[str, Any] | None,
+    environment: str,
+    now: datetime,
+    *,
+    folder: str = f"{FOLDER}/",
 ) -> Judged:
     """Return which waivers count for an environment now; `files` maps a name to an envelope.
 
-    One that is not yet in force does not count and is no problem.
+    One that is not yet in force does not count and is no problem. `folder` is where they are, for
+    the problems.
     """
     found: dict[str, Waiver] = {}
     counting: list[Waiver] = []
     problems: list[Problem] = []
     for name, content in sorted(files.items()):
-        path = f"{FOLDER}/{name}"
+        path = f"{folder}{name}"
         try:
             waiver = read(content, rule or {})
             _check_for(waiver, rule or {}, environment)

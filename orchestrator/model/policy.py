@@ -136,8 +136,7 @@ class Finding:
     @property
     def is_waived(self) -> bool:
         """Whether the policy does not hold, and each subject where it does not is waived."""
-        bad = {one.subject for one in self.observations if one.status in BAD}
-        return bool(bad) and bad <= {one.subject for one in self.waivers}
+        return is_waived(self.to_json())
 
     @property
     def evidence(self) -> tuple[str, ...]:
@@ -165,6 +164,12 @@ class Finding:
             "waivers": [item.to_json() for item in self.waivers],
             "evidence": list(self.evidence),
         }
+
+
+def is_waived(finding: Mapping[str, Any]) -> bool:
+    """Whether each subject where a finding (schema `finding`) does not hold is waived."""
+    bad = {one["subject"] for one in finding["observations"] if one["status"] in BAD}
+    return bool(bad) and bad <= {one["subject"] for one in finding["waivers"]}
 
 
 def findings_document(findings: Iterable[Finding], evaluated_at: datetime) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from orchestrator.engine.verdict import derive
 from orchestrator.evidence import EvidenceStore, Rederive, Signer
 from orchestrator.evidence.layout import read_run_directory
 from orchestrator.evidence.verify import raw_of
+from orchestrator.evidence.waivers import judge as judge_waivers
 from orchestrator.model.fact import Fact, facts_document, timestamp
 from orchestrator.policy.rederive import rederive_findings, rederive_recovered
 from orchestrator.report import render_bundle
@@ -174,11 +175,14 @@ class Sample:
     title: tuple[str, str] | None = None
     started_at: datetime = datetime(2026, 11, 25, 3, 15, tzinfo=UTC)
     rule: dict[str, Any] | None = None
+    waiver_rule: dict[str, Any] | None = None
+    waivers: dict[str, bytes] = field(default_factory=dict)
 
     @property
     def environment(self) -> dict[str, Any]:
         """The descriptor, with the approval rule if there is one."""
-        return {**ENVIRONMENT, "approvals": self.rule} if self.rule else ENVIRONMENT
+        rule = self.rule or self.waiver_rule
+        return {**ENVIRONMENT, "approvals": rule} if rule else ENVIRONMENT
 
 
 def dump(data: Any) -> bytes:
@@ -297,7 +301,7 @@ def _raw(sample: Sample) -> dict[str, bytes]:
         raw["raw/recovered_facts.json"] = dump(_recovered_facts(sample, ends))
         raw["raw/availability.jsonl"] = lines(availability)
         raw["raw/primaries.jsonl"] = lines(_watch(sample, ends.get("promote", end), end))
-    return raw
+    return raw | {f"raw/waivers/{name}": content for name, content in sample.waivers.items()}
 
 
 def _watch(sample: Sample, promoted: float, end: float) -> list[dict[str, Any]]:
@@ -429,7 +433,10 @@ def write_result(
     ended_at = sample.started_at + timedelta(seconds=end)
     rules = {name: text.encode() for name, text in POLICIES.items()}
     facts = json.loads(raw["raw/facts.json"])
-    findings = rederive_findings(rules, facts, sample.environment, ended_at)
+    judged = judge_waivers(sample.waivers, sample.waiver_rule, "local", ended_at)
+    findings = rederive_findings(
+        rules, facts, sample.environment, ended_at, waivers=judged.counting
+    )
     plan = json.loads((run_dir / "plan.json").read_bytes())
     measured = raw_of(read_run_directory(run_dir))
     if kept := measured.get("recovered_facts"):

@@ -10,8 +10,20 @@ from orchestrator.engine.verdict import derive
 
 S = 1_000_000_000
 BOOT = "boot-1"
-FINDINGS = {"findings": [{"status": "satisfied"}, {"status": "satisfied"}]}
 STEPS = [("check", "prepare"), ("kill", "fault"), ("promote", "recover"), ("verify", "verify")]
+
+
+def policy(status: str, *waived: str) -> dict[str, Any]:
+    """A finding about the subjects a and b; `waived` of them."""
+    return {
+        "policy": "clocks",
+        "status": status,
+        "observations": [{"subject": subject, "status": status} for subject in "ab"],
+        "waivers": [{"subject": subject} for subject in waived],
+    }
+
+
+FINDINGS = {"findings": [policy("satisfied"), policy("satisfied")]}
 
 
 def plan(**targets: float) -> dict[str, Any]:
@@ -227,10 +239,24 @@ def test_a_reboot_in_between_leaves_doubt() -> None:
 
 @pytest.mark.parametrize(("status", "code"), [("not-satisfied", 1), ("unknown", 5), ("expired", 5)])
 def test_policies_are_counted_apart_and_show_in_the_exit_code(status: str, code: int) -> None:
-    raw = {**good(), "findings": {"findings": [{"status": status}]}}
+    raw = {**good(), "findings": {"findings": [policy(status)]}}
     derived = derive(plan(), raw)
     assert (derived["verdict"], derived["exit_code"]) == ("pass", code)
     assert derived["policies"][status] == 1
+
+
+@pytest.mark.parametrize("status", ["not-satisfied", "unknown", "expired"])
+def test_a_policy_that_is_waived_wherever_it_does_not_hold_is_named_and_no_failure(
+    status: str,
+) -> None:
+    raw = {**good(), "findings": {"findings": [policy(status, "a", "b"), policy("satisfied")]}}
+    derived = derive(plan(), raw)
+    assert (derived["exit_code"], derived["policies"][status]) == (0, 1)
+    assert derived["waived"] == [{"policy": "clocks", "status": status}]
+    raw["findings"]["findings"].append(policy(status, "a"))
+    derived = derive(plan(), raw)
+    assert derived["exit_code"] != 0, "one that is waived in part counts"
+    assert len(derived["waived"]) == 1
 
 
 def test_a_drill_whose_impact_is_none_fails_when_a_client_saw_it() -> None:
