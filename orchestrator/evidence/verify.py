@@ -42,11 +42,11 @@ class Rederive:
     """How verdicts are derived again; all are pure and run on the auditor's machine.
 
     `findings(rules, facts, environment, now, waivers=…)` returns the findings document;
-    `drill(plan, raw)` the values that run.json holds under `derived`. `raw` is file stem → parsed content of raw/,
-    and `findings` → the findings document as derived again (None without one). `recovered(rules,
-    plan, facts, environment)` returns the one about what was recovered, which is in `raw` as
-    `recovered_findings`. `report(contents)` renders the report of a bundle's files again; None for
-    one that another version rendered.
+    `drill(plan, raw)` the values that run.json holds under `derived`. `raw` is file stem → parsed
+    content of raw/, and `findings` → the findings document as derived again (None without one).
+    `recovered(rules, plan, facts, environment)` returns the one about what was recovered, which is
+    in `raw` as `recovered_findings`. `report(contents)` renders the report of a bundle's files
+    again; None for one that another version rendered.
     """
 
     findings: Callable[..., dict[str, Any]]

@@ -172,6 +172,15 @@ def is_waived(finding: Mapping[str, Any]) -> bool:
     return bool(bad) and bad <= {one["subject"] for one in finding["waivers"]}
 
 
+def waivers_at(finding: Mapping[str, Any], subject: str) -> list[str]:
+    """Return, in words, the waivers that a finding (schema `finding`) has at a subject."""
+    return [
+        f"waived until {one['until']} by {one['owner']}: {one['reason']}"
+        for one in finding["waivers"]
+        if one["subject"] == subject
+    ]
+
+
 def findings_document(findings: Iterable[Finding], evaluated_at: datetime) -> dict[str, Any]:
     """Return what `findings.json` holds; the time is the `now` that was given to `evaluate`."""
     return {

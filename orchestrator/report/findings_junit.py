@@ -11,7 +11,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.model.policy import Policy
+from orchestrator.model.policy import Policy, waivers_at
 
 _ELEMENTS = {
     "not-satisfied": "failure",
@@ -68,6 +68,7 @@ def _case(finding: Mapping[str, Any], policy: Policy, seen: Mapping[str, Any]) -
             f"controls: {controls or 'none'}",
             f"fact: {seen['fact'] or 'none'}",
             f"to do: {policy.remediation.text['en']}",
+            *waivers_at(finding, seen["subject"]),
         ]
         inner.text = _text("\n".join(lines))
     return case

@@ -13,7 +13,7 @@ from typing import Any
 
 from orchestrator.model.canonical import sha256
 from orchestrator.model.fact import parse_timestamp
-from orchestrator.model.policy import Policy
+from orchestrator.model.policy import Policy, waivers_at
 
 VERSION = "1.6.0"
 _CLASS, _CREATE = 2003, 1
@@ -53,6 +53,7 @@ def _events(
         severity_id, severity = _INFORMATIONAL if passed else _SEVERITIES[finding["severity"]]
         identity = "\0".join((environment, policy.id, seen["subject"]))
         seen_at = {"last_seen_time": _milliseconds(finding["observed_at"])} if seen["fact"] else {}
+        waived = waivers_at(finding, seen["subject"])
         yield {
             "activity_id": _CREATE,
             "activity_name": "Create",
@@ -68,6 +69,7 @@ def _events(
             "status_id": 1,
             "status": "New",
             "message": f"{policy.title['en']}: {seen['subject']}: {seen['reason'] or status}",
+            **({"comment": "; ".join(waived)} if waived else {}),
             "metadata": {
                 "version": VERSION,
                 "product": {

@@ -14,7 +14,7 @@ from importlib.metadata import version
 from typing import Any
 
 from orchestrator.model.canonical import sha256
-from orchestrator.model.policy import Policy
+from orchestrator.model.policy import Policy, waivers_at
 
 _SCHEMA = (
     "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
@@ -93,6 +93,11 @@ def _results(finding: Mapping[str, Any], index: int, environment: str) -> Iterat
                         }
                     ],
                 }
+            ],
+            # One that is accepted stays a result; viewers hide it by this alone.
+            "suppressions": [
+                {"kind": "external", "status": "accepted", "justification": text}
+                for text in waivers_at(finding, subject)
             ],
             # The same failing of the same subject is the same result in every later run.
             "partialFingerprints": {"policySubject/v1": sha256(identity.encode())},

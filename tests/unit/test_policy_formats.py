@@ -16,6 +16,7 @@ from orchestrator.report.findings_ocsf import VERSION
 from orchestrator.report.formats import RENDERERS
 
 FACT = "ab" * 32
+WAIVED = "waived until 2026-12-31T23:59:59.999Z by Li Wei: it moves <soon>"
 CONTROLS = [{"source": "PCI DSS 4.0", "id": "4.2.1", "threshold": ""}]
 OBSERVED = {
     "a/postgresql": ("not-satisfied", "it accepts <TLSv1> & \x00 worse", FACT),
@@ -63,6 +64,15 @@ def document(severity: str = "P0", controls: list[dict[str, str]] | None = None)
         "observations": [
             {"subject": subject, "status": status, "reason": reason, "fact": fact}
             for subject, (status, reason, fact) in OBSERVED.items()
+        ],
+        "waivers": [
+            {
+                "subject": "a/erp",
+                "owner": "Li Wei",
+                "reason": "it moves <soon>",
+                "until": "2026-12-31T23:59:59.999Z",
+                "digest": FACT,
+            }
         ],
         "evidence": [FACT],
     }
@@ -115,6 +125,10 @@ def test_a_sarif_result_is_what_is_not_satisfied_or_not_known() -> None:
         "local/common/front_door": ("open", "none"),
     }
     assert found["local/a/postgresql"]["properties"]["controls"] == CONTROLS
+    assert [name for name, one in found.items() if one["suppressions"]] == ["local/a/erp"]
+    assert found["local/a/erp"]["suppressions"] == [
+        {"kind": "external", "status": "accepted", "justification": WAIVED}
+    ]
     assert len({one["partialFingerprints"]["policySubject/v1"] for one in found.values()}) == 4
 
 
@@ -183,3 +197,6 @@ def test_ocsf_says_fail_pass_warning_and_how_severe() -> None:
         "1.6.0",
     )
     assert event["time"] == 1795860001000
+    assert [(name, one.get("comment")) for name, one in ocsf().items() if "comment" in one] == [
+        ("a/erp", WAIVED)
+    ]
