@@ -40,9 +40,9 @@ def clone_standby(context: Context) -> None:
     copied = database.clone(source, timeout_seconds=context.seconds_left)
     context.mark("target_end")
     opened = database.start(standby=True, timeout_seconds=context.seconds_left)
-    context.mark("cloned")
     detail = f"of site {standby.site.name}: copied in {copied:.2f} s, readable {opened:.2f} s later"
     context.check("standby_cloned", True, detail)
+    context.mark("cloned")
 
 
 @verb()

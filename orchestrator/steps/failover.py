@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from orchestrator.drivers.files import write_atomically
+from orchestrator.drivers.host import Kill
 from orchestrator.drivers.postgresql import PostgreSQL, Reach, Role
 from orchestrator.drivers.postgresql_commit import hasty_commits
 from orchestrator.drivers.postgresql_connection import connect_read_write
@@ -31,6 +32,7 @@ def break_primary(context: Context) -> None:
     """Break the primary as the drill says: kill its site, or kill, freeze or fill its database."""
     if context.marked("fault_done") is not None:
         return
+    again = context.marked("fault") is not None
     at = context.note("fault_at", {"log_time": log_time(datetime.now(UTC))})
     # RTO counts from before the first signal, and "after the fault" means after the last one: a
     # crash between the two marks makes the measured RTO longer, never shorter.
@@ -48,13 +50,21 @@ def break_primary(context: Context) -> None:
             kill = fill_disk(server, context.token)
         case _:
             raise InputError(f"there is no fault {fault!r}", "site, database-killed, …")
-    context.mark("fault_done", kill.ended_ns)
     if fault == "disk-full":
         # Its own words tell it also when an earlier attempt left no process to be limited.
         failed = out_of_room(server, str(at["log_time"])).failed_writes
         context.check("primary_broken", bool(failed), f"{fault}: {(*failed, 'nothing said')[0]}")
     else:
-        context.check("primary_broken", kill.processes > 0, f"{fault}: {kill.processes} processes")
+        broken, detail = _hit(kill, again=again)
+        context.check("primary_broken", broken, f"{fault}: {detail}")
+    # Last: once it is set, nothing above is done or checked again.
+    context.mark("fault_done", kill.ended_ns)
+
+
+def _hit(kill: Kill, *, again: bool) -> tuple[bool, str]:
+    """Whether a fault hit something, and what; an attempt that died may have hit it before."""
+    before = " now: an attempt that died hit it" if again and not kill.processes else ""
+    return kill.processes > 0 or again, f"{kill.processes} processes{before}"
 
 
 @verb(undo=topology.restore)
@@ -109,11 +119,12 @@ def _restart_front_door(context: Context) -> None:
 def kill_front_door(context: Context) -> None:
     """Kill the front door; its machine brings it back, and nobody calls that a database failure."""
     if context.marked("fault_done") is None:
+        again = context.marked("fault") is not None
         context.mark("fault")
         program = context.environment.front_door.program
         kill = context.front_door_machine.kill_program(program, context.token)
+        context.check("front_door_killed", *_hit(kill, again=again))
         context.mark("fault_done", kill.ended_ns)
-        context.check("front_door_killed", kill.processes > 0, f"{kill.processes} processes")
     began = time.monotonic()
     call_no_failure(context, lambda: _is_open(context) or time.monotonic() > context.deadline)
     detail = f"after {time.monotonic() - began:.2f} s, by its machine's supervisord"
@@ -214,9 +225,12 @@ def power_off_primary(context: Context) -> None:
     Promotion wants the proof all the same.
     """
     server = context.servers[context.home.name]
-    if context.marked("promoted") is None and server.machine.processes():
-        kill = server.machine.kill(context.token)
-        context.check("site_powered_off", True, f"{kill.processes} processes killed")
+    if context.marked("promoted") is None:
+        lived = server.machine.processes()
+        killed = server.machine.kill(context.token).processes if lived else 0
+        left = server.machine.processes()
+        detail = f"{killed} processes killed, {len(left)} left"
+        context.check("site_powered_off", not left, detail)
 
 
 @verb()
@@ -225,9 +239,9 @@ def promote_standby(context: Context) -> None:
     if context.marked("promoted") is None:
         proof = topology.fence(context, context.home.name)
         promotion = topology.promote(context, context.away.name, proof)
-        context.mark("promoted")
         detail = f"timeline {promotion.timeline}, {promotion.seconds:.3f} s"
         context.check("standby_promoted", True, detail)
+        context.mark("promoted")
     server = context.servers[context.away.name]
     server.machine.program_restart(server.site.erp.program)
 

@@ -32,8 +32,8 @@ def cut_line(context: Context) -> None:
         )
     context.mark("fault")
     cut = context.line.freeze_program(context.environment.line.program, context.token)
-    context.mark("fault_done", cut.ended_ns)
     context.check("line_cut", cut.processes > 0, f"{cut.processes} processes stopped")
+    context.mark("fault_done", cut.ended_ns)
 
 
 @verb()

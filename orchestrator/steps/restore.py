@@ -190,8 +190,8 @@ def restore_twin(context: Context) -> None:
     files = restored.fetched_files + restored.present_files
     context.check("backup_restored", files > 0, _told(restored))
     opened = database.start(timeout_seconds=context.seconds_left)
-    context.mark("twin_open")
     context.check("twin_opened", True, f"files {restored.seconds:.2f} s, recovery {opened:.2f} s")
+    context.mark("twin_open")
 
 
 def _told(restored: Restored) -> str:

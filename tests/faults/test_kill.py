@@ -14,6 +14,7 @@ import sys
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -193,7 +194,13 @@ def test_a_run_killed_inside_every_step_is_resumed_each_time_and_loses_nothing(
     # What a death left done is quick when it is resumed: its killer then strikes a later step.
     long = {step for step, seconds in took.items() if seconds > LONG_STEP_SECONDS}
     assert len(long & inside) >= len(long) / 2
-    assert_ends_well(environment, state, deaths)
+    result = assert_ends_well(environment, state, deaths)
+    # Not one check went with a death: what is not there cannot be red.
+    assert _checks(whole) <= _checks(result)
+
+
+def _checks(result: dict[str, Any]) -> set[tuple[str, str]]:
+    return {(one["step"], one["name"]) for one in result["derived"]["checks"]}
 
 
 def entries(state: Path, kind: str) -> set[str]:
@@ -201,11 +208,12 @@ def entries(state: Path, kind: str) -> set[str]:
     return {entry["step"] for entry in run_of(state) if entry["kind"] == kind}
 
 
-def assert_ends_well(environment: Environment, state: Path, deaths: int) -> None:
+def assert_ends_well(environment: Environment, state: Path, deaths: int) -> dict[str, Any]:
     result = resumed(environment, state, only_run(state))
     assert result["attempts"] == deaths + 1
     reasons = result["derived"]["reasons"]
     assert [reason for reason in reasons if not reason.startswith(LATE)] == []
+    return result
 
 
 def test_a_run_that_died_before_it_had_a_plan_is_let_go(
