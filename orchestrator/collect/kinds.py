@@ -96,14 +96,6 @@ OF_RECORDS: Mapping[str, Callable[[Environment, Records], list[Collector]]] = {
 """The kinds about the orchestrator's own records (`fact_kinds.RECORD_KINDS`)."""
 
 
-def collect(environment: Environment, secrets: Secrets) -> list[Fact]:
-    """Return the facts of every kind about the systems, in order of kind and subject.
-
-    Never raises for a system.
-    """
-    return collect_kinds(environment, secrets, KINDS)
-
-
 def collect_kinds(
     environment: Environment,
     secrets: Secrets,

@@ -2,7 +2,7 @@
 
 from orchestrator.policy.evaluate import evaluate
 from orchestrator.policy.parameters import Parameters
-from orchestrator.policy.rederive import rederive_findings, rederive_recovered
+from orchestrator.policy.rederive import kinds_of_run, rederive_findings, rederive_recovered
 from orchestrator.policy.rules import Rules, decode_rules, parse_rules
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "Rules",
     "decode_rules",
     "evaluate",
+    "kinds_of_run",
     "parse_rules",
     "rederive_findings",
     "rederive_recovered",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from orchestrator.model.fact import fact_from_json, parse_facts, parse_timestamp
@@ -14,7 +15,12 @@ from orchestrator.model.schema import check
 from orchestrator.model.waiver import Waiver
 from orchestrator.policy.evaluate import evaluate
 from orchestrator.policy.parameters import Parameters
-from orchestrator.policy.rules import decode_rules, parse_rules
+from orchestrator.policy.rules import Rules, decode_rules, parse_rules
+
+
+def kinds_of_run(rules: Mapping[str, bytes]) -> list[str]:
+    """Return the kinds of facts that the policies of a run judge. Raises InputError."""
+    return sorted({one.kind for one in _parsed(rules).policies} - NOT_OF_RUNS)
 
 
 def rederive_findings(
@@ -33,7 +39,7 @@ def rederive_findings(
     `environment` the parsed descriptor, `now` the recorded time of evaluation, `waivers` those that
     count. Raises InputError when an input is not valid.
     """
-    parsed = parse_rules(decode_rules(rules))
+    parsed = _parsed(rules)
     parameters = Parameters(environment, parsed.baseline)
     found = parse_facts(facts, file="raw/facts.json")
     policies = [one for one in parsed.policies if one.kind not in NOT_OF_RUNS]
@@ -57,7 +63,7 @@ def rederive_recovered(
     if step is None:
         return None
     check(recovered, "recovered-facts", file="raw/recovered_facts.json")
-    parsed = parse_rules(decode_rules(rules))
+    parsed = _parsed(rules)
     policies = parsed.chosen(step["with"]["policies"])
     if step["with"]["at"] == "twin":
         policies = [one for one in policies if one.kind in TWIN_KINDS]
@@ -65,3 +71,13 @@ def rederive_recovered(
     facts = [fact_from_json(one) for one in recovered["facts"]]
     now = parse_timestamp(recovered["judged_at"])
     return findings_document(evaluate(policies, facts, parameters, now, parsed.controls), now)
+
+
+def _parsed(rules: Mapping[str, bytes]) -> Rules:
+    return _parsed_once(tuple(sorted(rules.items())))
+
+
+# A run parses its rules three times, an auditor twice; they do not change meanwhile.
+@lru_cache(maxsize=1)
+def _parsed_once(rules: tuple[tuple[str, bytes], ...]) -> Rules:
+    return parse_rules(decode_rules(dict(rules)))

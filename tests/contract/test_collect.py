@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.collect import KINDS, collect, collect_kinds
+from orchestrator.collect import KINDS, collect_kinds
 from orchestrator.collect.handshake import endpoint_of, reach
 from orchestrator.drivers.credentials import Credentials
 from orchestrator.drivers.files import own
@@ -133,7 +133,7 @@ def test_a_healthy_environment_passes_every_policy(
         there = [item for item in backups.backups() if item.repository == repository]
         if not any(item.type == "full" and item.stopped > fresh for item in there):
             backups.backup("full", repository=repository)
-    facts = collect(environment, secrets)
+    facts = collect_kinds(environment, secrets, KINDS)
     check(facts_document(facts), "facts")
     assert {kind: sum(fact.kind == kind for fact in facts) for kind in KINDS} == SUBJECTS
     assert [fact.error for fact in facts if fact.status != "observed"] == []
@@ -153,7 +153,7 @@ def test_a_healthy_environment_passes_every_policy(
 
 
 def test_no_secret_is_in_a_fact(environment: Environment, secrets: Secrets) -> None:
-    text = json.dumps(facts_document(collect(environment, secrets)))
+    text = json.dumps(facts_document(collect_kinds(environment, secrets, KINDS)))
     held = json.loads(environment.secrets.credentials_file.read_text())
     hidden = [held["secret_id"], held["role_id"], secrets.database_login().password]
     hidden += [secrets.login_of(path).password for path in ("erp-database", "erp-probe")]
@@ -350,7 +350,7 @@ def test_a_store_that_is_down_does_not_hold_up_the_other_facts(
     """pgBackRest alone would try for a minute."""
     with stopped(standby, "objectstore", standby.site.object_store.url):
         began = time.monotonic()
-        facts = collect(environment, secrets)
+        facts = collect_kinds(environment, secrets, KINDS)
         seconds = time.monotonic() - began
     name = standby.site.name
     assert {fact.subject for fact in facts if fact.status == "unreachable"} == {
