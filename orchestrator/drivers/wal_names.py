@@ -29,6 +29,11 @@ class ArchivedWal:
         names = (last[:8] + segment_name(number, segment_bytes) for number in numbers)
         return tuple(name for name in names if name not in self.segments)
 
+    def lacking(self, held: frozenset[str]) -> frozenset[str]:
+        """Of these segments those that are not there, and not older than all that is."""
+        oldest = min((name[8:] for name in self.segments), default="G")
+        return held - self.segments - {name for name in held if name[8:] < oldest}
+
 
 def archived_wal(paths: Iterable[str]) -> ArchivedWal:
     """What the paths of the files of a pgBackRest archive hold."""

@@ -69,6 +69,7 @@ def delete_site(context: Context) -> None:
     topology.fence(context, context.home.name)
     if not fenced(server).exists():
         raise Refused(f"{fenced(server)} is not there", "resume the run: the promotion sets it")
+    topology.close_archive_gap(context, survivor)
     context.mark("site_going")
     files = sum(1 for _ in machine.directory.rglob("*"))
     machine.check(context.token)

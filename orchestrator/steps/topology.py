@@ -15,6 +15,7 @@ from functools import partial
 from orchestrator.drivers.erp import Erp
 from orchestrator.drivers.fencing import FencingProof, fence_database, fence_machine
 from orchestrator.drivers.postgresql import PostgreSQL, Promotion, Role, lsn_bytes
+from orchestrator.drivers.postgresql_archive import archive_again, held, waiting
 from orchestrator.drivers.postgresql_room import give_room
 from orchestrator.drivers.postgresql_standby import (
     basebackup,
@@ -27,12 +28,14 @@ from orchestrator.drivers.postgresql_standby import (
 from orchestrator.drivers.process import run
 from orchestrator.drivers.supervisor import DOWN
 from orchestrator.model.errors import InfrastructureError
+from orchestrator.steps.backup import archive_of, repositories
 from orchestrator.steps.context import Context, StepFailed
 from orchestrator.steps.resolver import Node, Transition, World, next_transition
 
 _MAX_TRANSITIONS = 40
 _STREAM_SECONDS = 10.0
 _ANSWER_SECONDS = 60.0
+_ARCHIVE_SECONDS = 60.0
 
 
 def restore(context: Context) -> list[Transition]:
@@ -110,6 +113,28 @@ def drain(standby: PostgreSQL, primary: PostgreSQL) -> None:
     _require_all_received(standby, primary)
 
 
+def close_archive_gap(context: Context, primary: PostgreSQL) -> None:
+    """Let a promoted server archive what its predecessor sent it and did not archive.
+
+    A repository that does not answer is left alone: nothing is pushed that might be there already.
+    """
+    there, lacking = held(primary), set[str]()
+    for number in repositories(context) if there else ():
+        try:
+            lacking |= archive_of(context, number).lacking(there)
+        except InfrastructureError as error:
+            context.journal.write("archive_unseen", repository=number, error=error.what[:500])
+    if not lacking:
+        return
+    archive_again(primary, context.token, lacking)
+    until = time.monotonic() + min(context.seconds_left, _ARCHIVE_SECONDS)
+    while (left := waiting(primary, lacking)) and time.monotonic() < until:
+        time.sleep(0.1)
+    names = " ".join(sorted(lacking)[:3])
+    detail = f"{len(lacking)} segments that the former primary had not archived: {names}"
+    context.check("archive_gap_closed", not left, f"{detail}; {len(left)} still wait")
+
+
 def _make(context: Context, transition: Transition) -> None:
     site = transition.site
     server = context.servers[site]
@@ -125,8 +150,11 @@ def _make(context: Context, transition: Transition) -> None:
         case "promote":
             promote(context, site, fence(context, peer.site.name))
         case "follow":
+            close_archive_gap(context, peer)
             _rejoin(context, server, peer, as_it_is=True)
         case "rejoin":
+            # Before the old primary is rewound: its own copy of what it did not archive goes then.
+            close_archive_gap(context, peer)
             _rejoin(context, server, peer, as_it_is=server.role() is Role.STANDBY)
         case "failback":
             _failback(context, server, peer)
@@ -192,6 +220,7 @@ def _failback(context: Context, home: PostgreSQL, away: PostgreSQL) -> None:
     configure_standby(away, home.site)
     away.start()
     home.await_streaming(away.settings.application_name)
+    close_archive_gap(context, home)
     _settle(home, away)
     _restart_erp(context, away)
 

@@ -28,6 +28,15 @@ def test_a_segment_that_is_gone_is_named_also_across_a_log_file() -> None:
     )
 
 
+def test_what_an_archive_lacks_of_a_server_is_neither_older_than_it_nor_there() -> None:
+    wal = archived_wal(archive("000000010000000000000005", "000000020000000000000008"))
+    held = frozenset(f"0000000{name}" for name in ("10000000000000004", "20000000000000008"))
+    assert wal.lacking(held) == frozenset()
+    gap = {"000000010000000000000006", "000000010000000000000007"}
+    assert wal.lacking(held | gap) == gap
+    assert archived_wal([]).lacking(held) == frozenset(), "an empty archive begins anew"
+
+
 def test_the_newest_timeline_is_that_of_a_segment_or_of_a_history_alone() -> None:
     there = archive("000000020000000000000003")
     assert archived_wal(there).newest_timeline == 2
