@@ -5,9 +5,11 @@ A policy reads as a sentence: facts of this kind, at these subjects, must be so,
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any, Literal
 
 from orchestrator.model.conditions import check_condition, references
@@ -50,6 +52,16 @@ class Condition:
     field: str
     schema: Mapping[str, Any]
     message: str
+
+    @cached_property
+    def text(self) -> str:
+        """The schema as JSON, the same for the same schema."""
+        return json.dumps(self.schema, sort_keys=True)
+
+    @cached_property
+    def named(self) -> tuple[str, ...]:
+        """The parameters that the schema refers to, in order."""
+        return tuple(sorted(references(self.schema)))
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ from typing import Any
 from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.validators import extend
 
-from orchestrator.model.conditions import TLS_VERSIONS
+from orchestrator.model.conditions import TLS_VERSIONS, resolve
 from orchestrator.model.fact import parse_timestamp
+from orchestrator.model.policy import Condition
 
 MISSING = object()
 Validator = Any
@@ -59,7 +60,7 @@ def _only_matching(patterns: list[str], value: Any) -> list[Any]:
     return [
         item
         for item in _list(value)
-        if not any(fnmatchcase(str(item), pattern) for pattern in patterns)
+        if item not in patterns and not any(fnmatchcase(str(item), one) for one in patterns)
     ]
 
 
@@ -84,17 +85,19 @@ def _keyword(judge: Judge) -> Callable[..., Iterator[ValidationError]]:
     return check
 
 
-def validator_of(schema: Mapping[str, Any], now: datetime) -> Validator:
-    """Return the validator of a condition's schema, its parameters in their places, at this time.
+def validator_of(condition: Condition, parameters: Mapping[str, Any], now: datetime) -> Validator:
+    """Return the validator of a condition, the values of parameters in their places, at this time.
 
     Environments of one evaluation share most of them, and making one takes longer than using it.
     """
-    return _validator(json.dumps(schema, sort_keys=True), now)
+    values = json.dumps([parameters[name] for name in condition.named]) if condition.named else "[]"
+    return _validator(condition.text, condition.named, values, now)
 
 
 @lru_cache(maxsize=4096)
-def _validator(schema: str, now: datetime) -> Validator:
-    return _dialect(now)(json.loads(schema))
+def _validator(schema: str, named: tuple[str, ...], values: str, now: datetime) -> Validator:
+    parameters = dict(zip(named, json.loads(values), strict=True))
+    return _dialect(now)(resolve(json.loads(schema), parameters))
 
 
 @lru_cache(maxsize=8)
@@ -124,6 +127,8 @@ def lookup(data: Any, path: str) -> list[Any]:
 
     A missing field gives `[MISSING]`; an empty list under `[]` gives `[]`.
     """
+    if isinstance(data, dict) and path in data:
+        return [data[path]]  # as most paths are: one name
     values: list[Any] = [data]
     for part in path.split("."):
         name, every = part.removesuffix("[]"), part.endswith("[]")

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from orchestrator.model.conditions import resolve
 from orchestrator.model.fact import Fact, timestamp
 from orchestrator.model.policy import (
     BAD,
@@ -68,12 +67,10 @@ class _Judge:
         self.policy, self.now = policy, now
         self.parameters = parameters.resolve(policy)
         self.descriptor = parameters.environment
+        self.validity = timedelta(hours=policy.valid_hours)
 
         def rules(conditions: Iterable[Condition]) -> list[_Rule]:
-            return [
-                _Rule(one, validator_of(resolve(one.schema, self.parameters), now))
-                for one in conditions
-            ]
+            return [_Rule(one, validator_of(one, self.parameters, now)) for one in conditions]
 
         self.where, self.must = rules(policy.where), rules(policy.must)
 
@@ -110,7 +107,7 @@ class _Judge:
 
     def until(self, fact: Fact) -> datetime:
         """Until when an observation holds."""
-        return fact.collected_at + timedelta(hours=self.policy.valid_hours)
+        return fact.collected_at + self.validity
 
 
 def population(policy: Policy, sites: Iterable[str]) -> list[str]:

@@ -81,7 +81,7 @@ def _ask(part: str, condition: Condition, data: Mapping[str, Any], now: datetime
     """Ask one condition, its parameters in their places."""
     answer: Answer
     try:
-        broken = violations(condition.field, validator_of(condition.schema, now), data)
+        broken = violations(condition.field, validator_of(condition, {}, now), data)
         answer = "broken" if broken else "holds"
     except Undecidable:
         answer = "unknown"
