@@ -51,6 +51,7 @@ _AS_ERP = (
 _AS_ORCHESTRATOR = (
     ("orchestrator_sets_audit", f"SET {_AUDIT} = 'none'", _SESSION),
     ("orchestrator_drops_audit", "DROP EXTENSION pgaudit", _ROLLED_BACK),
+    ("orchestrator_reads_password_hashes", "SELECT count(*) FROM pg_authid", _READS),
     ("orchestrator_writes_books", "UPDATE account_move SET id = id WHERE false", "it names no row"),
     ("orchestrator_creates_role", "CREATE ROLE anlan_negative_probe", _ROLLED_BACK),
     ("orchestrator_becomes_erp", "SET ROLE erp", _SESSION),

@@ -90,6 +90,7 @@ class Database:
         with self.connect(self.name) as inside:
             self._extensions(inside)
             self._ledger(inside)
+            self._reader(inside)
             visitors = [self.parameters["ledger_owner"], self.parameters["secret_manager"]]
             for action, statement in only_visitors(inside, visitors):
                 self._do(inside, action, statement)
@@ -208,6 +209,32 @@ class Database:
             self._do(
                 inside, "ledger's owner", sql.SQL("ALTER SCHEMA {} OWNER TO {}").format(*names)
             )
+
+    def _reader(self, inside: psycopg.Connection[Any]) -> None:
+        """The ledger's owner reads the ERP's tables, those to come too, and no catalogue."""
+        reader, owner = self.parameters["ledger_owner"], self.parameters["owner"]["username"]
+        names = sql.Identifier(owner), sql.Identifier(reader)
+        unread = scalar(
+            inside,
+            "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace"
+            " AND relkind IN ('r', 'p', 'v', 'm') AND NOT has_table_privilege(%s, oid, 'SELECT')",
+            (reader,),
+        )
+        if unread:
+            grant = sql.SQL("GRANT SELECT ON ALL TABLES IN SCHEMA public TO {}")
+            self._do(inside, f"tables for {reader}", grant.format(names[1]))
+        later = scalar(
+            inside,
+            "SELECT count(*) FROM pg_default_acl, aclexplode(defaclacl) JOIN pg_roles r"
+            " ON r.oid = grantee WHERE defaclrole = %s::regrole AND defaclobjtype = 'r'"
+            " AND privilege_type = 'SELECT' AND rolname = %s",
+            (owner, reader),
+        )
+        if not later:
+            grant = sql.SQL(
+                "ALTER DEFAULT PRIVILEGES FOR ROLE {} IN SCHEMA public GRANT SELECT ON TABLES TO {}"
+            )
+            self._do(inside, f"later tables for {reader}", grant.format(*names))
 
     def _users(self, inside: psycopg.Connection[Any]) -> None:
         """Set the ERP users' passwords where they differ."""

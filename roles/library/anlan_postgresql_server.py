@@ -49,7 +49,9 @@ ATTRIBUTES = {
     "vault-admin": "NOREPLICATION CREATEROLE CONNECTION LIMIT 5",
 }
 ROTATED_LIMIT = 40
-MEMBERSHIPS = ("pg_monitor", "pg_read_all_data")
+MEMBERSHIPS = ("pg_monitor",)
+# An earlier version gave it; with it one reads every password's verifier too.
+NO_MEMBERSHIPS = ("pg_read_all_data",)
 # What pg_rewind calls on its source (its manual, "Notes"), and the checkpoint after a promotion.
 REWIND_FUNCTIONS = (
     "pg_catalog.pg_ls_dir(text, boolean, boolean)",
@@ -126,19 +128,20 @@ class Wish:
     def rights(self) -> None:
         """Memberships of the rotated user and of vault-admin's, functions of the rewinder."""
         rotated = self.parameters["rotated_user"]
-        for group in MEMBERSHIPS:
-            member = scalar(
-                self.connection,
-                "SELECT count(*) FROM pg_auth_members m JOIN pg_roles u ON u.oid = m.member "
-                "JOIN pg_roles g ON g.oid = m.roleid WHERE u.rolname = %s AND g.rolname = %s",
-                (rotated, group),
+        for group in (*MEMBERSHIPS, *NO_MEMBERSHIPS):
+            member = bool(
+                scalar(
+                    self.connection,
+                    "SELECT count(*) FROM pg_auth_members m JOIN pg_roles u ON u.oid = m.member "
+                    "JOIN pg_roles g ON g.oid = m.roleid WHERE u.rolname = %s AND g.rolname = %s",
+                    (rotated, group),
+                )
             )
-            if not member:
+            if member != (group in MEMBERSHIPS):
+                names = sql.Identifier(group), sql.Identifier(rotated)
                 self._do(
-                    f"{group} for {rotated}",
-                    sql.SQL("GRANT {} TO {}").format(
-                        sql.Identifier(group), sql.Identifier(rotated)
-                    ),
+                    f"{'no ' if member else ''}{group} for {rotated}",
+                    sql.SQL("REVOKE {} FROM {}" if member else "GRANT {} TO {}").format(*names),
                 )
         rewinder = self.parameters["logins"]["rewinder"]["username"]
         exists = scalar(self.connection, "SELECT 1 FROM pg_roles WHERE rolname = %s", (rewinder,))

@@ -62,7 +62,7 @@ SUBJECTS = {
     "static_credential": 1,
     "store_access": 2,
     "transit_key": 1,
-    "negative_probe": 46,
+    "negative_probe": 47,
     "access_rights": 5,
 }
 REVIEWED = ("access-review-fresh", "access-as-reviewed")

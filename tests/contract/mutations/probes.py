@@ -98,6 +98,12 @@ MUTATIONS = [
     ),
     Mutation(
         "probe-database-reads",
+        f"{_PROBE}orchestrator_reads_password_hashes",
+        "it was not refused",
+        granted("SELECT ON pg_authid", "orchestrator", erp=True),
+    ),
+    Mutation(
+        "probe-database-reads",
         f"{_PROBE}erp_reads_ledger",
         "it was not refused",
         granted("USAGE ON SCHEMA anlan", "erp", erp=True),
