@@ -179,7 +179,6 @@ def _sign(
     from orchestrator.evidence.access_reviews import (  # noqa: PLC0415
         REMOVE,
         keep_review,
-        reviewers_of,
         sign_review,
     )
     from orchestrator.evidence.keys import LocalSigner, load_private_key  # noqa: PLC0415
@@ -188,7 +187,7 @@ def _sign(
     who, content = sign_review(
         environment.name,
         decisions,
-        reviewers_of(environment.approvals),
+        environment.approvals,
         signer,
         reason=reason,
         now=datetime.now(UTC),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -253,11 +254,7 @@ def _chosen(
     if severity:
         chosen = [item for item in chosen if item.severity in severity]
     if catalogue is not None:
-        if catalogue not in rules.catalogues:
-            known = ", ".join(rules.catalogues)
-            todo = nearest(catalogue, rules.catalogues) or f"the catalogues are {known}"
-            raise InputError(f"there is no catalogue {catalogue!r}", todo)
-        named = {name for one in rules.catalogues[catalogue].controls for name in one.policies}
+        named = {name for one in rules.catalogue(catalogue).controls for name in one.policies}
         chosen = [item for item in chosen if item.id in named]
     if kind is not None:
         kinds = sorted({item.kind for item in rules.policies})
@@ -288,8 +285,8 @@ def _to_json(rules: Rules, item: Policy) -> dict[str, Any]:
         "subjects": list(item.subjects),
         "valid_hours": item.valid_hours,
         "parameters": dict(item.parameters),
-        "where": [vars(one) for one in item.where],
-        "must": [vars(one) for one in item.must],
+        "where": [asdict(one) for one in item.where],
+        "must": [asdict(one) for one in item.must],
         "remediation": {**fix.text, "role": fix.role, "tags": list(fix.tags), "safe": fix.safe},
         "controls": [vars(one) for one in rules.controls.get(item.id, ())],
     }

@@ -20,7 +20,6 @@ from orchestrator.cli.common import (
 )
 from orchestrator.cli.policy_common import exit_code, facts_of, folder_option, load_rules, table_of
 from orchestrator.model.errors import InputError
-from orchestrator.model.schema import nearest
 
 if TYPE_CHECKING:
     from orchestrator.model.catalogue import Catalogue
@@ -102,14 +101,10 @@ def coverage(
 
 
 def _chosen(rules: Rules, names: tuple[str, ...]) -> list[Catalogue]:
-    for name in names:
-        if name not in rules.catalogues:
-            known = ", ".join(rules.catalogues) or "none"
-            todo = nearest(name, rules.catalogues) or f"the catalogues are {known}"
-            raise InputError(f"there is no catalogue {name!r}", todo, path="--catalogue")
-    if not rules.catalogues:
+    if not names and not rules.catalogues:
         raise InputError("there is no catalogue", "write one: policies/catalogues/NAME.yaml")
-    return [one for one in rules.catalogues.values() if not names or one.id in names]
+    named = {rules.catalogue(name).id for name in names}
+    return [one for one in rules.catalogues.values() if not named or one.id in named]
 
 
 def _judged(

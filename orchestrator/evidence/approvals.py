@@ -15,11 +15,11 @@ from typing import Any, Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from orchestrator.evidence import dsse, layout, statement
+from orchestrator.evidence import layout, said
 from orchestrator.evidence.bindings import Problem
 from orchestrator.evidence.keys import Signer, key_id, parse_public_key
 from orchestrator.model import change_window
-from orchestrator.model.canonical import canonical, canonical_loads, digest
+from orchestrator.model.canonical import canonical, digest
 from orchestrator.model.errors import InputError, Refused
 from orchestrator.model.fact import timestamp
 from orchestrator.model.schema import check
@@ -115,17 +115,9 @@ def check_rule(rule: Any, *, file: str = "", path: str = "$") -> dict[str, Any]:
     return kept
 
 
-def named(rule: Mapping[str, Any], key: str) -> str | None:
-    """Return the name of the rule's approver whose key has this id, if there is one."""
-    for one in rule.get("approvers", []):
-        if key_id(parse_public_key(one["public_key"].encode())) == key:
-            return str(one["name"])
-    return None
-
-
 def approver_of(plan: Mapping[str, Any], key: Ed25519PublicKey) -> str:
     """Return the name of the approver whose key it is. Raises Refused."""
-    if name := named(plan.get("approvals", {}), key_id(key)):
+    if name := said.approver_of(plan.get("approvals"), key_id(key)):
         return name
     names = [one["name"] for one in plan.get("approvals", {}).get("approvers", [])]
     raise Refused(
@@ -142,20 +134,18 @@ def decide(
     Raises Refused when the key is no approver's.
     """
     name = approver_of(plan, parse_public_key(signer.public_key_pem().encode()))
-    data = {
-        "_type": statement.STATEMENT_TYPE,
-        "subject": [{"name": layout.PLAN, "digest": {"sha256": digest(plan)}}],
-        "predicateType": PREDICATE,
-        "predicate": {
-            "runId": plan["run_id"],
-            "approver": name,
-            "decision": word,
-            "reason": reason,
-            "at": timestamp(now),
-        },
+    about = {
+        "runId": plan["run_id"],
+        "approver": name,
+        "decision": word,
+        "reason": reason,
+        "at": timestamp(now),
     }
-    check(data, "statement")
-    return name, dsse.sign(canonical(data), statement.PAYLOAD_TYPE, signer).to_bytes()
+    return name, said.say(PREDICATE, _subject(plan), about, signer)
+
+
+def _subject(plan: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [{"name": layout.PLAN, "digest": {"sha256": digest(plan)}}]
 
 
 def decisions_of(raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -251,28 +241,24 @@ class _NotTheirs(ValueError):
 
 def _word(plan: Mapping[str, Any], approver: Mapping[str, Any], envelope: Any) -> Mapping[str, Any]:
     """What an approver says in an envelope about this plan. Raises _NotTheirs."""
-    key = parse_public_key(approver["public_key"].encode())
     try:
-        parsed = dsse.parse(canonical(envelope))
-        dsse.verify(parsed, statement.PAYLOAD_TYPE, [key])
-    except dsse.UntrustedError as error:
-        raise _NotTheirs("approval-foreign", f"is not signed by {approver['name']}") from error
-    except (dsse.SignatureError, ValueError) as error:
-        raise _NotTheirs("approval-signature", str(error)) from error
+        found = said.read(canonical(envelope), {"approvers": [approver]}, PREDICATE)
+    except said.NotSaidError as error:
+        raise _NotTheirs(f"approval-{error.how}", str(error)) from error
+    except ValueError as error:  # a number that has no canonical form
+        raise _NotTheirs("approval-malformed", str(error)) from error
+    about = found.predicate
     try:
-        data = canonical_loads(parsed.payload)
-        check(data, "statement")
-        said: Mapping[str, Any] = data["predicate"]
-        subject = [{"name": layout.PLAN, "digest": {"sha256": digest(plan)}}]
-        mine = data["predicateType"] == PREDICATE and said["approver"] == approver["name"]
-        word, reason = said["decision"], said["reason"]
-    except (InputError, ValueError, KeyError) as error:
+        run, name = about["runId"], about["approver"]
+        word, reason = about["decision"], about["reason"]
+    except KeyError as error:
         raise _NotTheirs("approval-malformed", f"is no approval: {error}") from error
-    if data["subject"] != subject or said["runId"] != plan["run_id"]:
-        raise _NotTheirs("approval-other-plan", f"is about another plan, of run {said['runId']!r}")
-    if not mine or word not in ("approve", "reject") or not isinstance(reason, str):
+    if found.subject != _subject(plan) or run != plan["run_id"]:
+        raise _NotTheirs("approval-other-plan", f"is about another plan, of run {run!r}")
+    known = word in ("approve", "reject") and isinstance(reason, str)
+    if name != approver["name"] or not known:
         raise _NotTheirs("approval-malformed", f"is no word of {approver['name']} on a plan")
-    return said
+    return about
 
 
 def _user(approver: Mapping[str, Any]) -> str:

@@ -7,17 +7,16 @@ a waiver, as waivers/DIGEST.json. One that is expired, foreign or changed does n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from orchestrator.evidence import dsse, statement
-from orchestrator.evidence.approvals import named
+from orchestrator.evidence import dsse, said
 from orchestrator.evidence.bindings import Problem
-from orchestrator.evidence.keys import Signer, key_id, parse_public_key
-from orchestrator.model.canonical import canonical, canonical_loads, sha256
+from orchestrator.evidence.keys import Signer
+from orchestrator.model.canonical import canonical, sha256
 from orchestrator.model.errors import InputError, Refused
 from orchestrator.model.fact import parse_timestamp, timestamp
 from orchestrator.model.schema import check
@@ -59,12 +58,11 @@ def make(
     key is no approver's or the time is longer than the rule allows, InputError when it is over or
     the waiver is none.
     """
-    key = key_id(parse_public_key(signer.public_key_pem().encode()))
-    name = named(rule, key)
+    name = said.signer_name(rule, signer)
     if name is None:
         names = ", ".join(one["name"] for one in rule.get("approvers", []))
         raise Refused(
-            f"the key {key} is of no approver of {wanted['environment']}",
+            f"this key is of no approver of {wanted['environment']}",
             f"its approvers: {names}" if names else "name approvers: `anlan up -c approvals=FILE`",
         )
     record = {"schema": SCHEMA, **wanted, "approver": name}
@@ -76,16 +74,10 @@ def make(
         )
     if late := _too_long(rule, begins, ends):
         raise Refused(late, "waive for a shorter time, and again after a review")
-    payload = canonical(
-        {
-            "_type": statement.STATEMENT_TYPE,
-            "subject": [{"name": "waiver", "digest": {"sha256": sha256(canonical(record))}}],
-            "predicateType": PREDICATE,
-            "predicate": {"runId": f"waiver-{record['environment']}", "waiver": record},
-        }
-    )
-    envelope = dsse.sign(payload, statement.PAYLOAD_TYPE, signer)
-    return _waiver(record, sha256(payload)), envelope.to_bytes()
+    subject = [{"name": "waiver", "digest": {"sha256": sha256(canonical(record))}}]
+    about = {"runId": f"waiver-{record['environment']}", "waiver": record}
+    envelope = said.say(PREDICATE, subject, about, signer)
+    return _waiver(record, sha256(dsse.parse(envelope).payload)), envelope
 
 
 def read_folder(root: Path) -> dict[str, bytes]:
@@ -154,29 +146,16 @@ class NotCounted(ValueError):
 def read(content: bytes, rule: Mapping[str, Any]) -> Waiver:
     """Return the waiver of an envelope that an approver of the rule signed. Raises NotCounted."""
     try:
-        envelope = dsse.parse(content)
-    except dsse.SignatureError as error:
-        raise NotCounted("waiver-malformed", str(error)) from error
-    keys = [parse_public_key(one["public_key"].encode()) for one in rule.get("approvers", [])]
+        found = said.read(content, rule, PREDICATE)
+    except said.NotSaidError as error:
+        raise NotCounted(f"waiver-{error.how}", str(error)) from error
     try:
-        signers = dsse.verify(envelope, statement.PAYLOAD_TYPE, keys)
-    except dsse.UntrustedError as error:
-        message = f"is signed by no approver of the environment: {error}"
-        raise NotCounted("waiver-foreign", message) from error
-    except dsse.SignatureError as error:
-        raise NotCounted("waiver-signature", str(error)) from error
-    try:
-        data = canonical_loads(envelope.payload)
-        check(data, "statement")
-        record = data["predicate"]["waiver"]
+        record = found.predicate["waiver"]
         check(record, "waiver")
-        waiver = _waiver(record, sha256(envelope.payload))
-        whole = data["predicateType"] == PREDICATE
+        waiver = _waiver(record, sha256(found.payload))
     except (InputError, ValueError, KeyError, TypeError) as error:
         raise NotCounted("waiver-malformed", f"is no waiver: {error}") from error
-    if not whole:
-        raise NotCounted("waiver-malformed", f"is a statement of {data['predicateType']}")
-    if waiver.approver not in _names(rule, signers):
+    if waiver.approver not in found.signers:
         raise NotCounted("waiver-foreign", f"is not signed by {waiver.approver}")
     return waiver
 
@@ -186,10 +165,6 @@ def _check_for(waiver: Waiver, rule: Mapping[str, Any], environment: str) -> Non
         raise NotCounted("waiver-other-environment", f"is of environment {waiver.environment!r}")
     if late := _too_long(rule, waiver.begins, waiver.ends):
         raise NotCounted("waiver-too-long", late)
-
-
-def _names(rule: Mapping[str, Any], signers: Iterable[str]) -> set[str | None]:
-    return {named(rule, key) for key in signers}
 
 
 def _too_long(rule: Mapping[str, Any], begins: datetime, ends: datetime) -> str:

@@ -44,6 +44,14 @@ class Rules:
             ids |= {name} if name in known else set(self.files[name])
         return [one for one in self.policies if one.id in ids]
 
+    def catalogue(self, name: str) -> Catalogue:
+        """Return a catalogue by its id. Raises InputError with the nearest name."""
+        if name not in self.catalogues:
+            known = ", ".join(self.catalogues) or "none: write policies/catalogues/NAME.yaml"
+            todo = nearest(name, self.catalogues) or f"the catalogues are {known}"
+            raise InputError(f"there is no catalogue {name!r}", todo, path="--catalogue")
+        return self.catalogues[name]
+
     @cached_property
     def controls(self) -> dict[str, tuple[Control, ...]]:
         """The controls that each policy is evidence for, by its id."""

@@ -22,7 +22,6 @@ from orchestrator.evidence.access_reviews import (
     KEEP,
     Decision,
     keep_review,
-    reviewers_of,
     sign_review,
 )
 from orchestrator.evidence.keys import LocalSigner
@@ -57,7 +56,7 @@ def reviewed(environment: Environment, secrets: Secrets, tmp_path: Path) -> Iter
         _, content = sign_review(
             environment.name,
             decisions,
-            reviewers_of(rule),
+            rule,
             ALICE,
             reason="test",
             now=datetime.now(UTC),

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from openpyxl import load_workbook
 from openpyxl.workbook import Workbook
 
@@ -39,7 +39,17 @@ SYSTEMS = [
     System("common/postgresql", "PostgreSQL", [LOGIN, OWNER]),
 ]
 ALICE, MALLORY = (LocalSigner(Ed25519PrivateKey.generate()) for _ in range(2))
-REVIEWERS = {"alice": ALICE.public_key}
+
+
+def rule(**reviewers: LocalSigner) -> dict[str, Any]:
+    """The approval rule with these persons."""
+    approvers = [
+        {"name": name, "public_key": one.public_key_pem()} for name, one in reviewers.items()
+    ]
+    return {"schema": "anlan.approvals/v1", "required": 1, "approvers": approvers}
+
+
+REVIEWERS = rule(alice=ALICE)
 
 
 # The difference --------------------------------------------------------------------------------
@@ -65,14 +75,11 @@ def test_new_gone_changed_and_unremoved_rights_are_told() -> None:
 # The signed review -----------------------------------------------------------------------------
 
 
-def signed(
-    signer: LocalSigner = ALICE, reviewers: dict[str, Ed25519PublicKey] | None = None
-) -> bytes:
+def signed(signer: LocalSigner = ALICE, reviewers: dict[str, Any] = REVIEWERS) -> bytes:
     decisions = {
         "common/postgresql": [Decision(LOGIN, KEEP), Decision(OWNER, REMOVE, "too much", "alice")],
     }
-    known = REVIEWERS if reviewers is None else reviewers
-    return sign_review("local", decisions, known, signer, reason="yearly", now=NOW)[1]
+    return sign_review("local", decisions, reviewers, signer, reason="yearly", now=NOW)[1]
 
 
 def test_a_review_is_read_back_as_it_was_signed() -> None:
@@ -122,17 +129,17 @@ def test_an_edited_review_does_not_count(edit: Callable[[dict[str, Any]], None])
 
 def test_a_review_by_somebody_else_of_elsewhere_or_of_tomorrow_does_not_count() -> None:
     with pytest.raises(ReviewError, match="signed by no reviewer's key"):
-        read_review(signed(MALLORY, {"alice": MALLORY.public_key}), "local", REVIEWERS, NOW)
+        read_review(signed(MALLORY, rule(alice=MALLORY)), "local", REVIEWERS, NOW)
     with pytest.raises(ReviewError, match="is of environment 'local'"):
         read_review(signed(), "production", REVIEWERS, NOW)
     with pytest.raises(ReviewError, match="dated in the future"):
         read_review(signed(), "local", REVIEWERS, NOW - timedelta(minutes=6))
-    both = {**REVIEWERS, "mallory": MALLORY.public_key}
+    both = rule(alice=ALICE, mallory=MALLORY)
     # One reviewer cannot sign as another.
-    forged = signed(MALLORY, {"alice": MALLORY.public_key})
+    forged = signed(MALLORY, rule(alice=MALLORY))
     with pytest.raises(ReviewError, match="is not signed by alice"):
         read_review(forged, "local", both, NOW)
-    with pytest.raises(ReviewError, match="signature does not hold"):
+    with pytest.raises(ReviewError, match="it is no access review"):
         read_review(b"{}", "local", REVIEWERS, NOW)
 
 

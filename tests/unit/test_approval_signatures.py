@@ -86,7 +86,7 @@ def test_one_rejection_outweighs_every_approval() -> None:
         ("mallory", lambda about: word("wang", about), "approval-unlisted"),
         ("wang", lambda about: {**word("wang", about), "payload": "e30="}, "approval-signature"),
         ("wang", lambda about: word("wang", about, "perhaps"), "approval-malformed"),
-        ("wang", lambda _: ["nonsense"], "approval-signature"),
+        ("wang", lambda _: ["nonsense"], "approval-malformed"),
     ],
 )
 def test_what_is_no_approval_of_this_plan_is_named_and_stops_it(
