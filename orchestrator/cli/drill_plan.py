@@ -117,7 +117,8 @@ def _check_judging(step: Step, rules: Rules, file: str) -> None:
     try:
         rules.chosen(step.options.get("policies", ()))
     except InputError as error:
-        raise InputError(error.reason, error.todo, file=file, path=path) from error
+        todo = error.todo or "add it to the policies, or run a copy of the drill without it"
+        raise InputError(error.reason, todo, file=file, path=path) from error
 
 
 def drills_folder(folder: Path | None) -> Path:
