@@ -3,6 +3,6 @@
 A subject that does not answer, or that says no, is a fact too (`unreachable`, `denied`).
 """
 
-from orchestrator.collect.kinds import KINDS, collect_kinds
+from orchestrator.collect.kinds import KINDS, collect_kinds, collect_wanted
 
-__all__ = ["KINDS", "collect_kinds"]
+__all__ = ["KINDS", "collect_kinds", "collect_wanted"]

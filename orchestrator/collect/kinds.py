@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from orchestrator.collect.access_rights import collectors as access_rights
@@ -108,6 +108,14 @@ def collect_kinds(
     about them. Raises InputError for a kind that does not exist.
     """
     return collected(collectors_of(environment, secrets, kinds, records))
+
+
+def collect_wanted(
+    environment: Environment, secrets: Secrets, wanted: Collection[tuple[str, str]]
+) -> list[Fact]:
+    """Return the facts of these kinds and subjects, in order; what nobody collects is left out."""
+    collectors = collectors_of(environment, secrets, {kind for kind, _ in wanted})
+    return collected(one for one in collectors if (one.kind, one.subject) in wanted)
 
 
 def collectors_of(

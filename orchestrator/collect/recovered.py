@@ -14,23 +14,13 @@ from orchestrator.collect import (
     erp_access,
     erp_accounts,
 )
-from orchestrator.collect.kinds import collected, collectors_of
+from orchestrator.collect.kinds import collected
 from orchestrator.collect.observe import Collector, Observation
 from orchestrator.drivers.postgresql_connection import Connection
-from orchestrator.drivers.secrets import Secrets
 from orchestrator.drivers.twin_database import TwinDatabase
 from orchestrator.model.environment import Environment
 from orchestrator.model.fact import Fact
 from orchestrator.model.recovered import TWIN, TWIN_KINDS
-
-
-def collect_survivor(
-    environment: Environment, secrets: Secrets, site: str, kinds: Iterable[str]
-) -> list[Fact]:
-    """Return the facts of these kinds about one site and what the sites share."""
-    about = {site, "common"}
-    collectors = collectors_of(environment, secrets, kinds)
-    return collected(one for one in collectors if one.subject.split("/")[0] in about)
 
 
 def collect_twin(

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from orchestrator.collect import collect_kinds
+from orchestrator.collect import collect_wanted
 from orchestrator.drivers.files import write_atomically
 from orchestrator.drivers.objectstore import ObjectStore
 from orchestrator.drivers.secrets import TransitSigner
@@ -24,7 +24,7 @@ from orchestrator.model.environment import load_environment
 from orchestrator.model.errors import AnlanError, InfrastructureError
 from orchestrator.model.fact import facts_document, timestamp
 from orchestrator.model.schema import check
-from orchestrator.policy import kinds_of_run, rederive_findings, rederive_recovered
+from orchestrator.policy import rederive_findings, rederive_recovered, wanted_by_run
 from orchestrator.report import render
 from orchestrator.steps.context import Context
 from orchestrator.steps.journal import StepJournal
@@ -57,8 +57,9 @@ def conclude(run: Run, context: Context) -> None:
     raw = context.raw
     if not (raw / "facts.json").exists():
         context.journal.write("collecting")
-        kinds = kinds_of_run(rules_of(read_run_directory(run.directory)))
-        facts = collect_kinds(context.environment, context.secrets, kinds)
+        rules = rules_of(read_run_directory(run.directory))
+        wanted = wanted_by_run(rules, context.environment.sites)
+        facts = collect_wanted(context.environment, context.secrets, wanted)
         _write(raw / "facts.json", facts_document(facts))
     if not (run.directory / "findings.json").exists():
         _judge(run, context, datetime.now(UTC))

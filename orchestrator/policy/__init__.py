@@ -1,8 +1,8 @@
 """Facts and policies → findings."""
 
-from orchestrator.policy.evaluate import evaluate
+from orchestrator.policy.evaluate import evaluate, wanted
 from orchestrator.policy.parameters import Parameters
-from orchestrator.policy.rederive import kinds_of_run, rederive_findings, rederive_recovered
+from orchestrator.policy.rederive import rederive_findings, rederive_recovered, wanted_by_run
 from orchestrator.policy.rules import Rules, decode_rules, parse_rules
 
 __all__ = [
@@ -10,8 +10,9 @@ __all__ = [
     "Rules",
     "decode_rules",
     "evaluate",
-    "kinds_of_run",
     "parse_rules",
     "rederive_findings",
     "rederive_recovered",
+    "wanted",
+    "wanted_by_run",
 ]

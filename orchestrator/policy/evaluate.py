@@ -119,6 +119,12 @@ def population(policy: Policy, sites: Iterable[str]) -> list[str]:
     return list(names)
 
 
+def wanted(policies: Iterable[Policy], sites: Iterable[str]) -> frozenset[tuple[str, str]]:
+    """Return kind and subject of every fact that the policies ask for at these sites."""
+    known = list(sites)
+    return frozenset((one.kind, name) for one in policies for name in population(one, known))
+
+
 def _total(observations: Sequence[Observation]) -> tuple[Status, str]:
     """One failure fails; else one unknown or expired leaves it so; else one must hold."""
     for status in BAD:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -13,14 +13,14 @@ from orchestrator.model.policy import findings_document
 from orchestrator.model.recovered import TWIN_KINDS, judging_step
 from orchestrator.model.schema import check
 from orchestrator.model.waiver import Waiver
-from orchestrator.policy.evaluate import evaluate
+from orchestrator.policy.evaluate import evaluate, wanted
 from orchestrator.policy.parameters import Parameters
 from orchestrator.policy.rules import Rules, decode_rules, parse_rules
 
 
-def kinds_of_run(rules: Mapping[str, bytes]) -> list[str]:
-    """Return the kinds of facts that the policies of a run judge. Raises InputError."""
-    return sorted({one.kind for one in _parsed(rules).policies} - NOT_OF_RUNS)
+def wanted_by_run(rules: Mapping[str, bytes], sites: Iterable[str]) -> frozenset[tuple[str, str]]:
+    """Return kind and subject of each fact that the policies of a run judge. Raises InputError."""
+    return wanted((one for one in _parsed(rules).policies if one.kind not in NOT_OF_RUNS), sites)
 
 
 def rederive_findings(

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 
-from orchestrator.collect.recovered import collect_survivor, collect_twin
+from orchestrator.collect import collect_wanted
+from orchestrator.collect.recovered import collect_twin
 from orchestrator.drivers.files import write_atomically
 from orchestrator.evidence.layout import read_run_directory, rules_of
 from orchestrator.model.fact import facts_document, timestamp
 from orchestrator.model.recovered import SCHEMA, TWIN
-from orchestrator.policy import decode_rules, parse_rules
+from orchestrator.policy import decode_rules, parse_rules, wanted
 from orchestrator.steps.context import Context
 from orchestrator.steps.registry import verb
 from orchestrator.steps.restore import twin_database
@@ -22,13 +23,14 @@ def judge_recovered(context: Context) -> None:
     kept = context.raw / "recovered_facts.json"
     if not kept.exists():
         rules = parse_rules(decode_rules(rules_of(read_run_directory(context.directory))))
-        kinds = {one.kind for one in rules.chosen(context.options["policies"])}
+        policies = rules.chosen(context.options["policies"])
         if context.options["at"] == TWIN:
-            site = TWIN
+            site, kinds = TWIN, {one.kind for one in policies}
             facts = collect_twin(context.environment, twin_database(context), kinds)
         else:
             site = context.primary.site.name
-            facts = collect_survivor(context.environment, context.secrets, site, kinds)
+            asked = wanted(policies, [site])
+            facts = collect_wanted(context.environment, context.secrets, asked)
         document = {
             **facts_document(facts),
             "schema": SCHEMA,

@@ -163,7 +163,7 @@ def test_a_review_that_was_changed_counts_for_nothing(
     content = file.read_bytes()
     for wrong, says in (
         (content.replace(b'"sig":"', b'"sig":"AAAA', 1), "signature does not hold"),
-        (b"", "signature does not hold"),
+        (b"", "it is no access review"),
         (None, "nobody has reviewed these rights"),
     ):
         file.unlink()

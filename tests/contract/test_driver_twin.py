@@ -26,21 +26,28 @@ from orchestrator.probes.twin_client import transact
 
 
 @pytest.fixture(scope="module")
-def target(environment: Environment, servers: dict[str, PostgreSQL]) -> str:
+def target(environment: Environment, servers: dict[str, PostgreSQL]) -> Iterator[str]:
     """A full backup in both repositories, then a point in time, then damage after it."""
     backups = PgBackRest(environment, environment.sites["a"])
     for repository in (1, 2):
         assert not backups.backup("full", repository=repository).error
     with servers["a"].connect_local("erp") as connection:
-        connection.execute("DROP TABLE IF EXISTS anlan.twin_test")
-        connection.execute("CREATE TABLE anlan.twin_test AS SELECT generate_series(1, 1000) AS n")
+        # As the schema's owner: a table of another is what a policy refuses, in later restores too.
+        with connection.transaction():
+            connection.execute("SET LOCAL ROLE orchestrator")
+            connection.execute("DROP TABLE IF EXISTS anlan.twin_test")
+            connection.execute(
+                "CREATE TABLE anlan.twin_test AS SELECT generate_series(1, 1000) AS n"
+            )
         time.sleep(0.2)
         moment = datetime.now(UTC)
         time.sleep(0.2)
         connection.execute("DELETE FROM anlan.twin_test")
     servers["a"].switch_wal()
     backups.check()
-    return f"{moment:%Y-%m-%d %H:%M:%S.%f}+00"
+    yield f"{moment:%Y-%m-%d %H:%M:%S.%f}+00"
+    with servers["a"].connect_local("erp") as connection:
+        connection.execute("DROP TABLE anlan.twin_test")
 
 
 @pytest.fixture

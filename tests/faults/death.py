@@ -17,6 +17,7 @@ from orchestrator.drivers.processes import process_table
 from orchestrator.drivers.twin import twins_directory
 from orchestrator.model.environment import Environment
 from tests.commands import CHECKOUT, anlan
+from tests.faults.few import few_policies
 
 ALL = os.environ.get("ANLAN_FAULTS") == "all"
 CRASH = [sys.executable, "-m", "tests.faults.crash"]
@@ -46,7 +47,7 @@ def name_of(drill: str) -> str:
 
 def run_command(environment: Environment, drill: str) -> tuple[str, ...]:
     """What runs the drill of a key of SHORT, after `anlan drill`."""
-    return "run", name_of(drill), environment.name, *SHORT[drill]
+    return "run", name_of(drill), environment.name, *SHORT[drill], *few_policies()
 
 
 def steps_of(drill: str) -> list[dict[str, Any]]:

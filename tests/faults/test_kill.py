@@ -35,6 +35,7 @@ from tests.faults.death import (
     run_command,
     steps_of,
 )
+from tests.faults.few import few_policies
 
 MOMENTS = [
     # Between the intent and the deed, between the deed and its record, and in the middle.
@@ -182,7 +183,11 @@ def test_a_run_killed_inside_every_step_is_resumed_each_time_and_loses_nothing(
 ) -> None:
     """Each step is killed when half of the time is over that it took in a run without a death."""
     _, whole = run_drill(
-        state_for(environment, tmp_path / "whole"), environment, name_of(drill), *SHORT[drill]
+        state_for(environment, tmp_path / "whole"),
+        environment,
+        name_of(drill),
+        *SHORT[drill],
+        *few_policies(),
     )
     assert whole["verdict"] == "pass", whole["derived"]["reasons"]
     took = {step["id"]: step["seconds"] for step in whole["derived"]["steps"]}

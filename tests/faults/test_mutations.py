@@ -19,6 +19,7 @@ import pytest
 from orchestrator.model.environment import Environment
 from tests.commands import anlan, run_drill
 from tests.faults import mutations
+from tests.faults.few import few_policies
 from tests.faults.kill_rate import KILLED
 
 Apply = Callable[[Environment, Path], AbstractContextManager[None]]
@@ -170,7 +171,7 @@ def test_a_drill_turns_red_for_the_right_reason(
     key = (drill, str(mutation))
     KILLED[key] = False
     with mutation.apply(environment, state):
-        code, result = run_drill(state, environment, drill, *arguments)
+        code, result = run_drill(state, environment, drill, *arguments, *few_policies())
     KILLED[key] = _is_named(result, mutation)
     assert KILLED[key], result["derived"]["reasons"]
     assert (code, result["verdict"]) != (0, "pass")
@@ -184,7 +185,8 @@ def test_an_empty_database_is_no_restored_one(environment: Environment, state: P
     KILLED[key] = False
     # The newest backup is from before the moment, and full.
     moment = mutations.when_the_erp_was_empty(environment)
-    _, result = run_drill(state, environment, "restore", *RESTORE, "-p", f"target={moment}")
+    at = ("-p", f"target={moment}", *few_policies())
+    _, result = run_drill(state, environment, "restore", *RESTORE, *at)
     KILLED[key] = result["verdict"] == "fail" and "start-twin-erp" in _errors(result)
     assert KILLED[key], result["derived"]["reasons"]
     assert anlan(state, "env", "check", environment.name).returncode == 0

@@ -27,6 +27,7 @@ from orchestrator.model.environment import Environment, load_environment
 from orchestrator.probes import ledger
 from tests.commands import await_entry, run_drill, state_for
 from tests.faults.check_history import judge
+from tests.faults.few import few_policies
 from tests.faults.history import Recorder
 
 SEED = int(os.environ.get("ANLAN_SEED", "1"))
@@ -141,7 +142,9 @@ def test_what_was_acknowledged_is_there_and_nobody_else_was_writable(
         try:
             with lag(environment, state, case) if asynchronous else nullcontext():
                 baseline = f"baseline_seconds={case.baseline_seconds}"
-                _, result = run_drill(state, environment, name, *chosen, "-p", baseline)
+                _, result = run_drill(
+                    state, environment, name, *chosen, "-p", baseline, *few_policies()
+                )
         finally:
             recorder.stop()
     with home.connect_local(database) as connection:
