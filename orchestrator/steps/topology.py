@@ -117,33 +117,26 @@ def close_archive_gap(context: Context, primary: PostgreSQL) -> None:
     """Let a promoted server archive what its predecessor sent it and did not archive.
 
     A repository that does not answer is left alone: nothing is pushed that might be there already.
+    Then nobody waits: the next time, at the failback, every repository is there again.
     """
-    there, lacking, seen = held(primary), set[str](), list[int]()
+    there, lacking, unseen = held(primary), set[str](), False
     for number in repositories(context) if there else ():
         try:
             lacking |= archive_of(context, number).lacking(there)
-            seen.append(number)
         except InfrastructureError as error:
+            unseen = True
             context.journal.write("archive_unseen", repository=number, error=error.what[:500])
     if not lacking:
         return
     archive_again(primary, context.token, lacking)
-    every = len(seen) == len(repositories(context))
-
-    def left() -> list[str]:
-        # The archiver is done when each repository has a segment; one that is down never will.
-        wait = waiting(primary, lacking)
-        if every or not wait:
-            return wait
-        held_there = [archive_of(context, number).segments for number in seen]
-        return [one for one in wait if not all(one in segments for segments in held_there)]
-
+    if unseen:
+        return  # the archiver waits a minute for what is down, and goes on by itself
     until = time.monotonic() + min(context.seconds_left, _ARCHIVE_SECONDS)
-    while (missing := left()) and time.monotonic() < until:
-        time.sleep(0.2)
+    while (left := waiting(primary, lacking)) and time.monotonic() < until:
+        time.sleep(0.1)
     names = " ".join(sorted(lacking)[:3])
     detail = f"{len(lacking)} segments that the former primary had not archived: {names}"
-    context.check("archive_gap_closed", not missing, f"{detail}; {len(missing)} still wait")
+    context.check("archive_gap_closed", not left, f"{detail}; {len(left)} still wait")
 
 
 def _make(context: Context, transition: Transition) -> None:
