@@ -24,6 +24,7 @@ from orchestrator.evidence.access_reviews import (
     read_review,
     review_file,
 )
+from orchestrator.evidence.said import approvers
 from orchestrator.model.access import Difference, compare, rights_digest
 from orchestrator.model.environment import Environment
 from orchestrator.model.fact import timestamp
@@ -55,7 +56,7 @@ def look(environment: Environment, one: Look) -> Observation:
     """Ask one system and compare. Raises InfrastructureError, psycopg.Error."""
     rights, rows = one.ask()
     problem, review = "", None
-    reviewers = {one["name"] for one in (environment.approvals or {}).get("approvers", [])}
+    reviewers = {one["name"] for one in approvers(environment.approvals)}
     try:
         review = _review(environment)
         if one.subject not in review.decisions:

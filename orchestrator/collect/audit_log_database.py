@@ -54,7 +54,7 @@ def read(
     now = datetime.now(UTC)
     libraries, classes, pattern, directory, truncates, standby = row(connection, _SETTINGS)
     loaded = "pgaudit" in _list(libraries)
-    current = f"'{only}'" if only else _CURRENT
+    current = "'{}'".format(str(only).replace("'", "''")) if only else _CURRENT
     probe = {"probe_written": False}
     if loaded:
         probe = _probe(connection, current, standby=bool(standby))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import PurePosixPath
 
@@ -20,41 +20,41 @@ from orchestrator.drivers.postgresql_connection import Connection
 from orchestrator.drivers.twin_database import TwinDatabase
 from orchestrator.model.environment import Environment
 from orchestrator.model.fact import Fact
-from orchestrator.model.recovered import TWIN, TWIN_KINDS
+from orchestrator.model.recovered import TWIN
 
 
 def collect_twin(
-    environment: Environment, database: TwinDatabase, kinds: Iterable[str]
+    environment: Environment, database: TwinDatabase, wanted: Collection[tuple[str, str]]
 ) -> list[Fact]:
-    """Return the facts of these kinds that a twin has, asked as superuser by its socket."""
+    """Return the facts of these kinds and subjects, asked as superuser by the twin's socket."""
     name, days = database.site.database.name, environment.retention.audit_days
     accounts = {"root", database.site.machine.service_user}
     log = PurePosixPath(database.twin.log_directory / "postgresql.log")
-
-    def of_server(read: Callable[[Connection], Observation], place: str) -> Observation:
-        with database.connect_local(place) as connection:
-            return read(connection)
-
-    of_postgres, of_erp = partial(of_server, place="postgres"), partial(of_server, place=name)
-    looks: dict[str, tuple[str, Callable[[], Observation]]] = {
-        "audit_log": (
-            f"{TWIN}/postgresql",
-            lambda: of_postgres(lambda one: audit_log_database.read(one, days, only=log)),
-        ),
-        "database_access": (
-            f"{TWIN}/postgresql",
-            lambda: database_access.read(database.connect_local),
-        ),
-        "database_roles": (f"{TWIN}/postgresql", lambda: of_postgres(database_roles.read)),
-        "database_settings": (
-            f"{TWIN}/postgresql",
-            lambda: of_postgres(lambda one: database_settings.read(one, accounts)),
-        ),
-        "erp_access": ("common/erp", lambda: of_erp(erp_access.read)),
-        "erp_accounts": ("common/erp", lambda: of_erp(erp_accounts.read)),
-    }
     source = f"twin {database.twin.run_id}, as postgres by the local socket"
-    return collected(
-        Collector(kind, looks[kind][0], source, f"as of kind {kind} in production", looks[kind][1])
-        for kind in sorted(TWIN_KINDS & set(kinds))
-    )
+
+    def one(
+        kind: str, subject: str, place: str, read: Callable[[Connection], Observation]
+    ) -> Collector:
+        def look() -> Observation:
+            with database.connect_local(place) as connection:
+                return read(connection)
+
+        return Collector(kind, subject, source, f"as of kind {kind} in production", look)
+
+    server, erp = (f"{TWIN}/postgresql", "postgres"), ("common/erp", name)
+    collectors = [
+        one("audit_log", *server, partial(audit_log_database.read, retention_days=days, only=log)),
+        one("database_roles", *server, database_roles.read),
+        one("database_settings", *server, partial(database_settings.read, accounts=accounts)),
+        one("erp_access", *erp, erp_access.read),
+        one("erp_accounts", *erp, erp_accounts.read),
+        # It asks in each database.
+        Collector(
+            "database_access",
+            server[0],
+            source,
+            "as of kind database_access in production",
+            partial(database_access.read, database.connect_local),
+        ),
+    ]
+    return collected(one for one in collectors if (one.kind, one.subject) in wanted)

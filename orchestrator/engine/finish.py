@@ -73,18 +73,18 @@ def _judge(run: Run, context: Context, now: datetime) -> None:
     folder = run.directory / layout.WAIVERS
     shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed before it had judged
     there = waivers.read_folder(context.environment.root)
-    digests = {one.digest for one in waivers.judge(there, rule, name, now).counting}
-    kept = {file: content for file, content in there.items() if Path(file).stem in digests}
-    for file, content in kept.items():
-        folder.mkdir(exist_ok=True)
-        write_atomically(folder / file, content.decode(), mode=0o644)
+    judged = waivers.judge(there, rule, name, now)
+    for file, waiver in judged.waivers.items():
+        if waiver in judged.counting:
+            folder.mkdir(exist_ok=True)
+            write_atomically(folder / file, there[file].decode(), mode=0o644)
     contents = read_run_directory(run.directory)
     findings = rederive_findings(
         rules_of(contents),
         json.loads((context.raw / "facts.json").read_text()),
         environment,
         now,
-        waivers=waivers.judge(kept, rule, name, now).counting,
+        judged.counting,
     )
     _write(run.directory / "findings.json", findings)
 
@@ -121,7 +121,7 @@ def _result(run: Run, context: Context) -> dict[str, Any]:
     judged = json.loads(findings.read_text()) if findings.exists() else None
     raw = {**raw_of(contents), "findings": judged}
     if kept := raw.get("recovered_facts"):
-        environment = json.loads((run.directory / "environment.json").read_text())
+        environment = json.loads(contents[layout.ENVIRONMENT])
         rules = rules_of(contents)
         raw["recovered_findings"] = rederive_recovered(rules, run.plan, kept, environment)
     derived = derive(run.plan, raw)

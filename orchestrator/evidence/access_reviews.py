@@ -80,7 +80,7 @@ def sign_review(
     """
     name = said.signer_name(rule, signer)
     if name is None:
-        known = ", ".join(one["name"] for one in (rule or {}).get("approvers", [])) or "nobody"
+        known = ", ".join(one["name"] for one in said.approvers(rule)) or "nobody"
         raise Refused(
             f"this key is of no reviewer of {environment} ({known} may review)",
             "name the reviewer as an approver in the environment's approval rule (`approvals`)",

@@ -119,7 +119,7 @@ def approver_of(plan: Mapping[str, Any], key: Ed25519PublicKey) -> str:
     """Return the name of the approver whose key it is. Raises Refused."""
     if name := said.approver_of(plan.get("approvals"), key_id(key)):
         return name
-    names = [one["name"] for one in plan.get("approvals", {}).get("approvers", [])]
+    names = [one["name"] for one in said.approvers(plan.get("approvals"))]
     raise Refused(
         f"the key {key_id(key)} is of no approver of run {plan['run_id']}",
         f"its approvers: {', '.join(names)}" if names else "it needs no approval: begin it",

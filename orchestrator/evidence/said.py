@@ -37,9 +37,14 @@ class Said:
     payload: bytes
 
 
+def approvers(rule: Mapping[str, Any] | None) -> Sequence[Mapping[str, Any]]:
+    """Return the approvers of a rule; none without a rule."""
+    return () if rule is None else tuple(rule.get("approvers", ()))
+
+
 def approver_of(rule: Mapping[str, Any] | None, key: str) -> str | None:
     """Return the name of the rule's approver whose key has this id, if there is one."""
-    for one in (rule or {}).get("approvers", []):
+    for one in approvers(rule):
         if key_id(parse_public_key(one["public_key"].encode())) == key:
             return str(one["name"])
     return None
@@ -73,8 +78,7 @@ def read(content: bytes, rule: Mapping[str, Any] | None, predicate_type: str) ->
         envelope = dsse.parse(content)
     except dsse.SignatureError as error:
         raise NotSaidError("malformed", str(error)) from error
-    approvers = (rule or {}).get("approvers", [])
-    keys = [parse_public_key(one["public_key"].encode()) for one in approvers]
+    keys = [parse_public_key(one["public_key"].encode()) for one in approvers(rule)]
     try:
         signed = dsse.verify(envelope, statement.PAYLOAD_TYPE, keys)
     except dsse.UntrustedError as error:

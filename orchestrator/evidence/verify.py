@@ -41,7 +41,7 @@ _UNTRUSTED = {"untrusted-signer"}
 class Rederive:
     """How verdicts are derived again; all are pure and run on the auditor's machine.
 
-    `findings(rules, facts, environment, now, waivers=…)` returns the findings document;
+    `findings(rules, facts, environment, now, waivers)` returns the findings document;
     `drill(plan, raw)` the values that run.json holds under `derived`. `raw` is file stem → parsed
     content of raw/, and `findings` → the findings document as derived again (None without one).
     `recovered(rules, plan, facts, environment)` returns the one about what was recovered, which is
@@ -49,7 +49,9 @@ class Rederive:
     again; None for one that another version rendered.
     """
 
-    findings: Callable[..., dict[str, Any]]
+    findings: Callable[
+        [Mapping[str, bytes], Any, Mapping[str, Any], datetime, Sequence[Waiver]], dict[str, Any]
+    ]
     drill: Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]]
     recovered: Callable[
         [Mapping[str, bytes], Mapping[str, Any], Any, Mapping[str, Any]], dict[str, Any] | None
@@ -236,7 +238,7 @@ class _Verifier:
             now = parse_timestamp(recorded["evaluated_at"])
             rules = layout.rules_of(self.contents)
             waived = self.waivers(environment, now)
-            derived = rederive.findings(rules, facts, environment, now, waivers=waived)
+            derived = rederive.findings(rules, facts, environment, now, waived)
             self.problems += bindings.check_times(facts, recorded["evaluated_at"], entries)
         except Exception as error:  # noqa: BLE001  (hostile input in a caller's function)
             self.say("cannot-rederive", layout.FINDINGS, f"cannot be derived again: {error!r}")

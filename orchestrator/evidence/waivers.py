@@ -60,7 +60,7 @@ def make(
     """
     name = said.signer_name(rule, signer)
     if name is None:
-        names = ", ".join(one["name"] for one in rule.get("approvers", []))
+        names = ", ".join(one["name"] for one in said.approvers(rule))
         raise Refused(
             f"this key is of no approver of {wanted['environment']}",
             f"its approvers: {names}" if names else "name approvers: `anlan up -c approvals=FILE`",

@@ -148,7 +148,8 @@ class Finding:
     @property
     def is_waived(self) -> bool:
         """Whether the policy does not hold, and each subject where it does not is waived."""
-        return is_waived(self.to_json())
+        bad = {one.subject for one in self.observations if one.status in BAD}
+        return _covered(bad, {one.subject for one in self.waivers})
 
     @property
     def evidence(self) -> tuple[str, ...]:
@@ -181,7 +182,11 @@ class Finding:
 def is_waived(finding: Mapping[str, Any]) -> bool:
     """Whether each subject where a finding (schema `finding`) does not hold is waived."""
     bad = {one["subject"] for one in finding["observations"] if one["status"] in BAD}
-    return bool(bad) and bad <= {one["subject"] for one in finding["waivers"]}
+    return _covered(bad, {one["subject"] for one in finding["waivers"]})
+
+
+def _covered(bad: set[str], waived: set[str]) -> bool:
+    return bool(bad) and bad <= waived
 
 
 def waivers_at(finding: Mapping[str, Any], subject: str) -> list[str]:

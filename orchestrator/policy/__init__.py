@@ -1,8 +1,13 @@
 """Facts and policies → findings."""
 
-from orchestrator.policy.evaluate import evaluate, wanted
+from orchestrator.policy.evaluate import evaluate
 from orchestrator.policy.parameters import Parameters
-from orchestrator.policy.rederive import rederive_findings, rederive_recovered, wanted_by_run
+from orchestrator.policy.rederive import (
+    rederive_findings,
+    rederive_recovered,
+    wanted_by_run,
+    wanted_of_recovered,
+)
 from orchestrator.policy.rules import Rules, decode_rules, parse_rules
 
 __all__ = [
@@ -13,6 +18,6 @@ __all__ = [
     "parse_rules",
     "rederive_findings",
     "rederive_recovered",
-    "wanted",
     "wanted_by_run",
+    "wanted_of_recovered",
 ]

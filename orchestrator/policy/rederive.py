@@ -9,8 +9,8 @@ from typing import Any
 
 from orchestrator.model.fact import fact_from_json, parse_facts, parse_timestamp
 from orchestrator.model.fact_kinds import NOT_OF_RUNS
-from orchestrator.model.policy import findings_document
-from orchestrator.model.recovered import TWIN_KINDS, judging_step
+from orchestrator.model.policy import Policy, findings_document
+from orchestrator.model.recovered import TWIN, TWIN_KINDS, judging_step
 from orchestrator.model.schema import check
 from orchestrator.model.waiver import Waiver
 from orchestrator.policy.evaluate import evaluate, wanted
@@ -20,7 +20,17 @@ from orchestrator.policy.rules import Rules, decode_rules, parse_rules
 
 def wanted_by_run(rules: Mapping[str, bytes], sites: Iterable[str]) -> frozenset[tuple[str, str]]:
     """Return kind and subject of each fact that the policies of a run judge. Raises InputError."""
-    return wanted((one for one in _parsed(rules).policies if one.kind not in NOT_OF_RUNS), sites)
+    return wanted(_of_run(_parsed(rules)), sites)
+
+
+def wanted_of_recovered(
+    rules: Mapping[str, bytes], chosen: Mapping[str, Any], site: str
+) -> frozenset[tuple[str, str]]:
+    """Return kind and subject of each fact that judges what was recovered, at this site or twin.
+
+    `chosen` are the options of the step that judges it. Raises InputError.
+    """
+    return wanted(_of_recovered(_parsed(rules), chosen), [site])
 
 
 def rederive_findings(
@@ -28,7 +38,6 @@ def rederive_findings(
     facts: Any,
     environment: Mapping[str, Any],
     now: datetime,
-    *,
     waivers: Sequence[Waiver] = (),
 ) -> dict[str, Any]:
     """Return the findings document of a run that these inputs lead to.
@@ -42,8 +51,7 @@ def rederive_findings(
     parsed = _parsed(rules)
     parameters = Parameters(environment, parsed.baseline)
     found = parse_facts(facts, file="raw/facts.json")
-    policies = [one for one in parsed.policies if one.kind not in NOT_OF_RUNS]
-    findings = evaluate(policies, found, parameters, now, parsed.controls, waivers=waivers)
+    findings = evaluate(_of_run(parsed), found, parameters, now, parsed.controls, waivers=waivers)
     return findings_document(findings, now)
 
 
@@ -64,20 +72,29 @@ def rederive_recovered(
         return None
     check(recovered, "recovered-facts", file="raw/recovered_facts.json")
     parsed = _parsed(rules)
-    policies = parsed.chosen(step["with"]["policies"])
-    if step["with"]["at"] == "twin":
-        policies = [one for one in policies if one.kind in TWIN_KINDS]
+    policies = _of_recovered(parsed, step["with"])
     parameters = Parameters(environment, parsed.baseline, tuple(recovered["sites"]))
     facts = [fact_from_json(one) for one in recovered["facts"]]
     now = parse_timestamp(recovered["judged_at"])
     return findings_document(evaluate(policies, facts, parameters, now, parsed.controls), now)
 
 
+def _of_run(rules: Rules) -> list[Policy]:
+    return [one for one in rules.policies if one.kind not in NOT_OF_RUNS]
+
+
+def _of_recovered(rules: Rules, chosen: Mapping[str, Any]) -> list[Policy]:
+    policies = rules.chosen(chosen["policies"])
+    if chosen["at"] == TWIN:
+        return [one for one in policies if one.kind in TWIN_KINDS]
+    return policies
+
+
 def _parsed(rules: Mapping[str, bytes]) -> Rules:
     return _parsed_once(tuple(sorted(rules.items())))
 
 
-# A run parses its rules three times, an auditor twice; they do not change meanwhile.
+# A run asks for its rules four times, an auditor twice; they do not change meanwhile.
 @lru_cache(maxsize=1)
 def _parsed_once(rules: tuple[tuple[str, bytes], ...]) -> Rules:
     return parse_rules(decode_rules(dict(rules)))

@@ -11,7 +11,7 @@ from orchestrator.drivers.files import write_atomically
 from orchestrator.evidence.layout import read_run_directory, rules_of
 from orchestrator.model.fact import facts_document, timestamp
 from orchestrator.model.recovered import SCHEMA, TWIN
-from orchestrator.policy import decode_rules, parse_rules, wanted
+from orchestrator.policy import wanted_of_recovered
 from orchestrator.steps.context import Context
 from orchestrator.steps.registry import verb
 from orchestrator.steps.restore import twin_database
@@ -22,14 +22,13 @@ def judge_recovered(context: Context) -> None:
     """Ask the survivor, or the twin, what the named policies want to know; the verdict has them."""
     kept = context.raw / "recovered_facts.json"
     if not kept.exists():
-        rules = parse_rules(decode_rules(rules_of(read_run_directory(context.directory))))
-        policies = rules.chosen(context.options["policies"])
-        if context.options["at"] == TWIN:
-            site, kinds = TWIN, {one.kind for one in policies}
-            facts = collect_twin(context.environment, twin_database(context), kinds)
+        rules = rules_of(read_run_directory(context.directory))
+        at_twin = context.options["at"] == TWIN
+        site = TWIN if at_twin else context.primary.site.name
+        asked = wanted_of_recovered(rules, context.options, site)
+        if at_twin:
+            facts = collect_twin(context.environment, twin_database(context), asked)
         else:
-            site = context.primary.site.name
-            asked = wanted(policies, [site])
             facts = collect_wanted(context.environment, context.secrets, asked)
         document = {
             **facts_document(facts),

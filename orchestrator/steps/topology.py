@@ -154,11 +154,8 @@ def _make(context: Context, transition: Transition) -> None:
         case "promote":
             promote(context, site, fence(context, peer.site.name))
         case "follow":
-            close_archive_gap(context, peer)
             _rejoin(context, server, peer, as_it_is=True)
         case "rejoin":
-            # Before the old primary is rewound: its own copy of what it did not archive goes then.
-            close_archive_gap(context, peer)
             _rejoin(context, server, peer, as_it_is=server.role() is Role.STANDBY)
         case "failback":
             _failback(context, server, peer)
@@ -171,6 +168,8 @@ def _make(context: Context, transition: Transition) -> None:
 def _rejoin(context: Context, server: PostgreSQL, primary: PostgreSQL, *, as_it_is: bool) -> None:
     """Make `server` stream from `primary`: as it is if it can, else rewound, else copied anew."""
     name = server.settings.application_name
+    # Before the old primary is rewound: its own copy of what it did not archive goes then.
+    close_archive_gap(context, primary)
     primary.create_slot(name)
     if not ((as_it_is and _follows(server, primary)) or _rewound(context, server, primary)):
         server.stop()

@@ -1,6 +1,6 @@
 """A folder of few policies, for drills that are tested for something else than what they judge.
 
-With all of them each drill ends with half a minute of questions to two sessions' systems.
+With all of them each drill ends with some seconds of questions to every system.
 """
 
 from __future__ import annotations

@@ -74,6 +74,17 @@ def _set(server: PostgreSQL, name: str, text: str) -> None:
     with server.connect_local() as connection:
         literal = text.replace("'", "''")
         connection.execute(f"ALTER SYSTEM SET {name} = '{literal}'".encode())
+    _reload(server)
+
+
+def _reset(server: PostgreSQL, name: str) -> None:
+    with server.connect_local() as connection:
+        connection.execute(f"ALTER SYSTEM RESET {name}".encode())
+    _reload(server)
+
+
+def _reload(server: PostgreSQL) -> None:
+    with server.connect_local() as connection:
         connection.execute("SELECT pg_reload_conf()")
 
 
@@ -98,9 +109,7 @@ def statements_not_audited(environment: Environment, _: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        with server.connect_local() as connection:
-            connection.execute("ALTER SYSTEM RESET pgaudit.log")
-            connection.execute("SELECT pg_reload_conf()")
+        _reset(server, "pgaudit.log")
 
 
 @contextmanager
@@ -112,9 +121,7 @@ def standby_not_audited(environment: Environment, _: Path) -> Iterator[None]:
     finally:
         # The way back copies the survivor's settings to the old primary.
         for server in (home(environment), away(environment)):
-            with server.connect_local() as connection:
-                connection.execute("ALTER SYSTEM RESET pgaudit.log")
-                connection.execute("SELECT pg_reload_conf()")
+            _reset(server, "pgaudit.log")
 
 
 @contextmanager
@@ -130,11 +137,6 @@ def standby_serves_plaintext(environment: Environment, _: Path) -> Iterator[None
     finally:
         rules.write_text(kept)
         _reload(server)
-
-
-def _reload(server: PostgreSQL) -> None:
-    with server.connect_local() as connection:
-        connection.execute("SELECT pg_reload_conf()")
 
 
 @contextmanager
@@ -212,6 +214,19 @@ def cipher_pass_wrong_at_primary(environment: Environment, _: Path) -> Iterator[
     """The site that backs up has another cipher pass for the repository."""
     with _wrong_cipher_pass(home(environment).site):
         yield
+
+
+@contextmanager
+def archiver_stuck(environment: Environment, _: Path) -> Iterator[None]:
+    """The primary's archiver gets nothing done, and three whole segments wait for it."""
+    server = home(environment)
+    _set(server, "archive_command", "false")
+    try:
+        for _number in range(3):
+            _write_segment(server)
+        yield
+    finally:
+        _reset(server, "archive_command")
 
 
 @contextmanager

@@ -2,33 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from orchestrator.drivers.pgbackrest import PgBackRest
-from orchestrator.drivers.postgresql import PostgreSQL
 from orchestrator.model.environment import Environment
 from tests.commands import run_drill, state_for
-from tests.faults.mutations import REPOSITORY
-
-
-@contextmanager
-def archiver_stuck(environment: Environment) -> Iterator[None]:
-    """The primary's archiver gets nothing done, and three whole segments wait for it."""
-    home = PostgreSQL(environment, environment.starting_primary)
-    with home.connect_local() as connection:
-        connection.execute("ALTER SYSTEM SET archive_command = 'false'")
-        connection.execute("SELECT pg_reload_conf()")
-        for _ in range(3):
-            connection.execute("SELECT pg_logical_emit_message(true, 'anlan', 'a segment')")
-            connection.execute("SELECT pg_switch_wal()")
-    try:
-        yield
-    finally:
-        with home.connect_local() as connection:
-            connection.execute("ALTER SYSTEM RESET archive_command")
-            connection.execute("SELECT pg_reload_conf()")
+from tests.faults.mutations import REPOSITORY, archiver_stuck
 
 
 def test_what_a_dead_primary_did_not_archive_its_heir_does(
@@ -37,7 +16,7 @@ def test_what_a_dead_primary_did_not_archive_its_heir_does(
     tool = PgBackRest(environment, environment.starting_primary)
     # What is restored must be from before the gap.
     tool.backup("incr", repository=REPOSITORY)
-    with archiver_stuck(environment):
+    with archiver_stuck(environment, tmp_path):
         _, failed_over = run_drill(
             state_for(environment, tmp_path / "failover"),
             environment,

@@ -332,13 +332,14 @@ def _facts(sample: Sample, now: datetime) -> dict[str, Any]:
 
 def _recovered_facts(sample: Sample, ends: dict[str, float]) -> dict[str, Any]:
     seen = sample.started_at + timedelta(seconds=ends.get("judge-recovered", 0.0))
+    version = "TLSv1.2" if sample.survivor_weak else "TLSv1.3"
+    fact = partial(_fact, now=seen)
     facts = facts_document(
         [
-            _fact("tls_endpoint", "b/postgresql", {"negotiated_version": version}, seen)
-            for version in ["TLSv1.2" if sample.survivor_weak else "TLSv1.3"]
+            fact("tls_endpoint", "b/postgresql", {"negotiated_version": version}),
+            fact("tls_endpoint", "common/front-door", {"negotiated_version": "TLSv1.3"}),
+            fact("database_roles", "b/postgresql", {"superusers": ["postgres"]}),
         ]
-        + [_fact("database_roles", "b/postgresql", {"superusers": ["postgres"]}, seen)]
-        + [_fact("tls_endpoint", "common/front-door", {"negotiated_version": "TLSv1.3"}, seen)]
     )
     return {
         **facts,
