@@ -2,13 +2,15 @@
 """Backups of a PostgreSQL server by pgBackRest: configuration, stanza, WAL archiving.
 
 The order matters: the stanza is made in every repository before the server gets its
-archive_command, for asynchronous archiving would hold the lock that stanza-create needs.
+archive_command, for asynchronous archiving holds the lock that stanza-create needs. Where the
+server archives already (a repository was lost and is made anew), that lock is waited for.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,9 @@ ARGUMENTS: dict[str, Any] = {
 }
 COMMAND_TIMEOUT_SECONDS = 150.0
 INFO_IO_TIMEOUT_SECONDS = 5
+# The archiver gives up on a repository after its `archive-timeout` of 60 s, and pauses as long.
+LOCK_TIMEOUT_SECONDS = 120.0
+LOCKED = "[050]"
 # `info`: the repository has the stanza, with or without backups.
 STANZA_IS_THERE = {0, 2}
 
@@ -132,7 +137,7 @@ class Backups:
             if self.missing():
                 self._create()
             elif self.outdated():  # made anew beside its backups, which stay restorable
-                self.run("stanza-upgrade")
+                self._run_locked("stanza-upgrade")
         if "archive" in needs:
             write(self.archive, self.archive_text.encode(), 0o600, self.user)
             with connect(self.machine, self.parameters["port"]) as connection:
@@ -142,7 +147,7 @@ class Backups:
 
     def _create(self) -> None:
         try:
-            self.run("stanza-create")
+            self._run_locked("stanza-create")
         except CommandError as error:
             if "[055]" not in str(error):
                 raise
@@ -162,7 +167,19 @@ class Backups:
                         ],
                         timeout_seconds=COMMAND_TIMEOUT_SECONDS,
                     )
-            self.run("stanza-create")
+            self._run_locked("stanza-create")
+
+    def _run_locked(self, command: str) -> None:
+        """Run what needs the stanza's locks, once the archiver leaves them. Raises CommandError."""
+        deadline = time.monotonic() + LOCK_TIMEOUT_SECONDS
+        while True:
+            try:
+                self.run(command)
+                return
+            except CommandError as error:
+                if LOCKED not in str(error) or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.5)
 
     def _is_primary(self) -> bool:
         with connect(self.machine, self.parameters["port"]) as connection:
