@@ -217,7 +217,7 @@ def _sign(
 
 
 def _write(path: Path, content: bytes) -> None:
-    from orchestrator.evidence.store import write_atomically  # noqa: PLC0415
+    from orchestrator.evidence.files import write_atomically  # noqa: PLC0415
 
     try:
         write_atomically(path, content)

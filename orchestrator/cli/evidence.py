@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
     from orchestrator.engine.runs import Run
-    from orchestrator.evidence import Problem, Rederive, Verification
+    from orchestrator.evidence import Audit, Problem, Rederive, Verification
+    from orchestrator.evidence.note import Checkpoint
 
 _STATUS = {"VALID": "bold green", "INVALID": "bold red", "INCOMPLETE": "bold yellow"}
 _trust_option = click.option(
@@ -73,20 +74,11 @@ def list_(as_json: bool) -> int:
 def _logged(state: Path) -> dict[str, dict[str, int]]:
     """Run id → kind → index in the log."""
     from orchestrator.evidence import log  # noqa: PLC0415
-    from orchestrator.evidence.audit import LOG_FILE  # noqa: PLC0415
 
-    path = state / LOG_FILE
     found: dict[str, dict[str, int]] = {}
-    try:
-        content = path.read_bytes() if path.is_file() else b""
-        for entry in log.parse(content):
+    for environment in log.environments(state):
+        for entry in log.log_of(state, environment).entries():
             found.setdefault(entry.run_id, {})[entry.kind] = entry.index
-    except log.LogError as error:
-        raise InputError(
-            f"the log is damaged: {error}",
-            "see `anlan evidence log verify`",
-            file=str(path),
-        ) from error
     return found
 
 
@@ -120,7 +112,7 @@ def export(run: str, out: Path | None, as_json: bool) -> int:
     """
     from orchestrator.engine import runs  # noqa: PLC0415
     from orchestrator.engine.finish import bundle_path  # noqa: PLC0415
-    from orchestrator.evidence.store import write_atomically  # noqa: PLC0415
+    from orchestrator.evidence.files import write_atomically  # noqa: PLC0415
 
     state = common.state_directory()
     found = runs.load(state, run)
@@ -298,39 +290,121 @@ def _counts(counts: dict[str, int]) -> str:
 
 @evidence.group("log")
 def log_() -> None:
-    """The append-only log of every plan and result."""
+    """The append-only logs, one an environment, of every schedule, plan and result."""
+
+
+_environment_argument = click.argument(
+    "environment", required=False, shell_complete=common.complete_environment
+)
 
 
 @log_.command("verify")
+@_environment_argument
 @_trust_option
+@click.option(
+    "--checkpoint",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The checkpoint that you kept the last time: nothing of then may be missing.",
+)
 @common.json_option
-def verify_log(trust: Sequence[Path], as_json: bool) -> int:
-    """Verify the whole log, and that every run on disk is in it and every logged run on disk.
+def verify_log(
+    environment: str | None, trust: Sequence[Path], checkpoint: Path | None, as_json: bool
+) -> int:
+    """Verify a whole log, and that every run on disk is in it and every logged run on disk.
 
-    Lists the runs that were planned and never ended: a drill that failed to finish cannot vanish.
-    Exit code 0: the log holds; 1: it was changed; 2: unusable input.
+    Without ENVIRONMENT each log of the state directory. Lists the runs that were planned and never
+    ended: a drill that failed to finish cannot vanish. Exit code 0: the log holds; 1: it was
+    changed, or a run that was due is not there; 2: unusable input.
     """
     from orchestrator.evidence import audit  # noqa: PLC0415
 
     state = common.state_directory()
-    found = audit(state, _keys(trust))
-    data = found.to_json()
+    known = _checkpoint(checkpoint)
+    keys = _keys(trust)
+    found = [audit(state, name, keys, known) for name in _environments(state, environment)]
     if as_json:
-        common.emit(data)
+        common.emit([one.to_json() for one in found])
     else:
-        out = common.console()
-        out.print(
-            f"[{_STATUS[data['status']]}]{data['status']}[/]  {data['entries']} entries of "
-            f"{data['runs']} runs"
+        for one in found:
+            _show_audit(one)
+    return 1 if any(one.problems for one in found) else 0
+
+
+@log_.command("checkpoint")
+@_environment_argument
+@click.option(
+    "--out", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="Write it there."
+)
+def show_checkpoint(environment: str | None, out: Path | None) -> int:
+    """Print the signed head of a log, for an auditor to keep.
+
+    Whoever keeps it finds out the next time if anything of now was changed or cut off since:
+    `anlan evidence log verify ENVIRONMENT --trust KEYFILE --checkpoint FILE`.
+    """
+    from orchestrator.evidence import log  # noqa: PLC0415
+    from orchestrator.evidence.files import write_atomically  # noqa: PLC0415
+    from orchestrator.evidence.tiles import CHECKPOINT  # noqa: PLC0415
+
+    state = common.state_directory()
+    names = _environments(state, environment)
+    if len(names) > 1:
+        raise InputError(f"there are {len(names)} logs", f"name one of {', '.join(names)}")
+    content = log.log_of(state, names[0]).read(CHECKPOINT) or b""
+    if out is None:
+        click.echo(content.decode(), nl=False)
+    else:
+        write_atomically(out, content)
+        click.echo(out)
+    return 0
+
+
+def _environments(state: Path, environment: str | None) -> list[str]:
+    """The logs that are meant. Raises InputError when there is none."""
+    from orchestrator.evidence import log  # noqa: PLC0415
+    from orchestrator.evidence.audit import has_evidence  # noqa: PLC0415
+
+    names = log.environments(state)
+    if environment is not None:
+        names = [environment] if has_evidence(state, environment) else []
+    if not names:
+        raise InputError(
+            f"no evidence log of {environment or 'any environment'}",
+            "name the state directory (--state-dir); the first drill begins the log",
+            file=str(state / log.FOLDER),
         )
-        _show_problems(found.problems)
-        for run in data["unfinished"]:
-            out.print(
-                f"  [yellow]unfinished[/]  {run['run_id']}: planned {run['planned_at']} "
-                f"(entry {run['index']}), no result"
-            )
-        for run_id in found.unlogged:
-            out.print(f"  [yellow]not logged[/]  {run_id}: has a signed plan; nothing was run")
-        if data["last_digest"]:
-            out.print(f"  last entry  {data['last_digest']}")
-    return 1 if found.problems else 0
+    return names
+
+
+def _checkpoint(file: Path | None) -> Checkpoint | None:
+    from orchestrator.evidence import dsse, note  # noqa: PLC0415
+
+    if file is None:
+        return None
+    try:
+        return note.parse(file.read_bytes())
+    except (OSError, dsse.SignatureError) as error:
+        raise InputError(
+            f"cannot be read: {error}",
+            "give the file that `anlan evidence log checkpoint` made",
+            file=str(file),
+        ) from error
+
+
+def _show_audit(found: Audit) -> None:
+    out = common.console()
+    data = found.to_json()
+    out.print(
+        f"[{_STATUS[data['status']]}]{data['status']}[/]  {found.environment}: "
+        f"{data['entries']} entries of {data['runs']} runs"
+    )
+    _show_problems(found.problems)
+    for run in data["unfinished"]:
+        out.print(
+            f"  [yellow]unfinished[/]  {run['run_id']}: planned {run['planned_at']} "
+            f"(entry {run['index']}), no result"
+        )
+    for run_id in found.unlogged:
+        out.print(f"  [yellow]not logged[/]  {run_id}: has a signed plan; nothing was run")
+    if data["root"]:
+        out.print(f"  log   {data['origin']}\n  root  {data['root']}")

@@ -24,7 +24,7 @@ def report(run: str, out: Path | None, show: bool, as_json: bool) -> int:
     It is rendered from the run's files alone: the same run gives the same page.
     """
     from orchestrator.engine.runs import load  # noqa: PLC0415
-    from orchestrator.evidence.store import write_atomically  # noqa: PLC0415
+    from orchestrator.evidence.files import write_atomically  # noqa: PLC0415
     from orchestrator.report import render  # noqa: PLC0415
 
     directory = load(common.state_directory(), run).directory

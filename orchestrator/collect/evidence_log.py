@@ -1,7 +1,7 @@
 """Kind `evidence_log`: whether the evidence log of the state directory verifies.
 
-Data: `entries`, `problems` (a signature, the chain, a run that vanished or was changed, a run that
-was due and is not there), `unlogged` (runs with a signed plan that the log does not hold),
+Data: `entries`, `problems` (the checkpoint, an entry, a run that vanished or was changed, a run
+that was due and is not there), `unlogged` (runs with a signed plan that the log does not hold),
 `unfinished` (runs whose plan was logged over a day ago and that have no result).
 The keys are the environment's own and those that the state directory keeps of former ones: an
 auditor brings them along (`anlan evidence log verify --trust`).
@@ -28,7 +28,7 @@ def collectors(environment: Environment, records: Records) -> list[Collector]:
             subject="common/evidence_log",
             source=f"{records.state / 'evidence'} and {records.state / 'runs'}, with the key "
             f"{environment.evidence_public_key}",
-            query="every line, its signature and its chain; the statements of every run",
+            query="every entry under the signed checkpoint; the statements and proofs of every run",
             look=partial(look, records),
         )
     ]

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from orchestrator.collect.records import LogReport, Records, ScheduleReport, StackReport
 from orchestrator.evidence import log, schedules
-from orchestrator.evidence.audit import LOG_FILE, PLAN_FILE, audit
+from orchestrator.evidence.audit import audit, has_evidence
 from orchestrator.evidence.keys import parse_public_key
 from orchestrator.model.environment import Environment
 from orchestrator.model.errors import InfrastructureError
@@ -44,11 +44,9 @@ def log_report(environment: Environment, state: Path) -> LogReport:
     There is none before the first run; later its absence is a problem.
     """
     keys = _keys(environment, state)
-    if not (state / LOG_FILE).is_file():
-        signed = sorted(path.parts[-3] for path in (state / "runs").glob(f"[!.]*/{PLAN_FILE}"))
-        problems = ("the log is gone: there are runs with a signed plan",) if signed else ()
-        return LogReport(0, problems, {}, tuple(signed))
-    found = audit(state, keys)
+    if not has_evidence(state, environment.name):
+        return LogReport(0, (), {}, ())
+    found = audit(state, environment.name, keys)
     return LogReport(
         entries=len(found.entries),
         problems=tuple(f"{one.code}: {one.path}: {one.message}" for one in found.problems),
@@ -59,26 +57,18 @@ def log_report(environment: Environment, state: Path) -> LogReport:
 
 def schedule_report(environment: Environment, state: Path) -> ScheduleReport:
     """Read the schedules of the log. Raises InfrastructureError, OSError."""
-    keys = _keys(environment, state)
-    if not (state / LOG_FILE).is_file():
-        return ScheduleReport(None, "", (), ())
-    try:
-        entries = log.parse((state / LOG_FILE).read_bytes())
-    except log.LogError as error:
-        raise InfrastructureError(
-            f"the evidence log is damaged: {error}", "see `anlan evidence log verify`"
-        ) from error
-    applied = schedules.by_environment(schedules.applied_schedules(state, entries, keys))
-    records = applied.get(environment.name, [])
-    due = schedules.check_schedules(state, entries, keys, log.utc_now())
-    unrecorded = (problem.message for problem in due if problem.code == schedules.MISSING)
+    name, keys = environment.name, _keys(environment, state)
+    entries = log.log_of(state, name).entries()
+    records = schedules.applied_to(state, name, entries, keys)
     if not records:
         return ScheduleReport(None, "", (), ())
     return ScheduleReport(
         applied_at=parse_timestamp(records[-1]["applied_at"]),
         applied_by=str(records[-1]["operator"]),
         drills=tuple(str(entry["drill"]) for entry in records[-1]["schedule"]["entries"]),
-        unrecorded=tuple(text for text in unrecorded if f" on {environment.name} " in text),
+        unrecorded=tuple(
+            problem.message for problem in schedules.missing(name, records, entries, log.utc_now())
+        ),
     )
 
 

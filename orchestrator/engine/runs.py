@@ -26,6 +26,7 @@ from typing import Any, TextIO
 
 from orchestrator.drivers.files import sync_directory
 from orchestrator.drivers.processes import process_entry
+from orchestrator.evidence import layout
 from orchestrator.model.errors import InfrastructureError, InputError, Refused
 from orchestrator.probes.journal import boot_id
 from orchestrator.steps.journal import StepJournal
@@ -73,7 +74,7 @@ class Run:
 
         Stalled: its process is there and has not moved for STALLED_SECONDS.
         """
-        if (self.directory / "log.jsonl").exists() and self.result is not None:
+        if (self.directory / layout.PROOFS["run"]).exists() and self.result is not None:
             return "finished"
         if self.is_alive:
             return "stalled" if _still_seconds(self.directory) > STALLED_SECONDS else "running"

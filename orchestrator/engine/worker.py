@@ -19,8 +19,8 @@ from typing import Any
 from orchestrator.drivers.files import write_atomically
 from orchestrator.engine import finish, permit, runs
 from orchestrator.engine.runs import Run
-from orchestrator.evidence import log
-from orchestrator.evidence.schedules import applied_schedules, by_environment
+from orchestrator.evidence import layout, log
+from orchestrator.evidence.schedules import applied_to
 from orchestrator.model.errors import AnlanError, InputError
 from orchestrator.model.fact import parse_timestamp, timestamp
 from orchestrator.model.schedule import Slot, expected, slot
@@ -37,9 +37,11 @@ Begin = Callable[[Run], str]
 
 def schedules_of(state: Path) -> dict[str, list[dict[str, Any]]]:
     """Return environment → its applied schedules, the oldest first. Raises InfrastructureError."""
-    path = state / "evidence" / "log.jsonl"
-    entries = log.parse(path.read_bytes()) if path.exists() else []
-    return by_environment(applied_schedules(state, entries))
+    return {
+        name: records
+        for name in log.environments(state)
+        if (records := applied_to(state, name, log.log_of(state, name).entries()))
+    }
 
 
 class Pauses:
@@ -88,7 +90,7 @@ class Worker:
         self._state, self._plan, self._begin, self._say = state, plan, begin, say
         self._grace = grace_seconds
         self._schedules: dict[str, list[dict[str, Any]]] = {}
-        self._log_bytes = -1
+        self._log_heads: dict[str, bytes | None] = {}
         self._settled: dict[str, datetime] = {}
         self._why: dict[str, tuple[float, str]] = {}
         self._dead: dict[str, float] = {}
@@ -135,10 +137,9 @@ class Worker:
 
     def _in_force(self) -> dict[str, list[dict[str, Any]]]:
         """The applied schedules, read again when the log, which only grows, has grown."""
-        path = self._state / "evidence" / "log.jsonl"
-        size = path.stat().st_size if path.exists() else 0
-        if size != self._log_bytes:
-            self._schedules, self._log_bytes = schedules_of(self._state), size
+        heads = log.heads(self._state)
+        if heads != self._log_heads:
+            self._schedules, self._log_heads = schedules_of(self._state), heads
         return self._schedules
 
     def _environment(self, environment: str, records: list[dict[str, Any]], now: datetime) -> None:
@@ -220,7 +221,7 @@ class Worker:
     def _unfinished(self) -> Iterator[Run]:
         folder = self._state / "runs"
         for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-            if not path.name.startswith(".") and not (path / "log.jsonl").exists():
+            if not path.name.startswith(".") and not (path / layout.PROOFS["run"]).exists():
                 yield runs.load(self._state, path.name)
 
     def _unfinished_run(self, run: Run, now: datetime) -> None:

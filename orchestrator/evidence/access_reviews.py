@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.evidence import said
+from orchestrator.evidence.files import write_atomically
 from orchestrator.evidence.keys import Signer
-from orchestrator.evidence.store import write_atomically
 from orchestrator.model.access import Right, right_from_json, rights_digest
 from orchestrator.model.canonical import sha256
 from orchestrator.model.errors import InputError, Refused

@@ -5,34 +5,38 @@ Nor can one that was due by a schedule of the log and never ran.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from orchestrator.evidence import dsse, log, schedules, statement
+from orchestrator.evidence import dsse, layout, log, merkle, note, schedules, statement
 from orchestrator.evidence.bindings import Problem
 from orchestrator.evidence.log import Entry
-from orchestrator.model.canonical import sha256
-from orchestrator.model.errors import InputError
+from orchestrator.evidence.note import Checkpoint
+from orchestrator.model.canonical import StrictJsonError, sha256, strict_loads
+from orchestrator.model.errors import InfrastructureError
 from orchestrator.model.fact import timestamp
 
-LOG_FILE = "evidence/log.jsonl"
-PLAN_FILE = "statements/plan.dsse.json"
+_PLAN = "statements/plan.dsse.json"
 
 
 @dataclass(frozen=True)
 class Audit:
-    """What was found.
+    """What was found of one environment.
 
     `unfinished` are plans in the log without a result. `unlogged` are ids of runs with a signed
     plan that the log does not hold: killed before they touched anything, or cut off the log.
     """
 
+    environment: str
     problems: tuple[Problem, ...]
     entries: tuple[Entry, ...] = ()
+    checkpoint: Checkpoint | None = None
     unfinished: tuple[Entry, ...] = ()
     unlogged: tuple[str, ...] = ()
 
@@ -47,11 +51,13 @@ class Audit:
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
         return {
+            "environment": self.environment,
             "status": self.status,
             "problems": [problem.to_json() for problem in self.problems],
             "entries": len(self.entries),
             "runs": len({e.run_id for e in self.entries if e.kind != schedules.KIND}),
-            "last_digest": self.entries[-1].digest if self.entries else None,
+            "origin": self.checkpoint.origin if self.checkpoint else None,
+            "root": self.checkpoint.root.hex() if self.checkpoint else None,
             "unfinished": [
                 {"run_id": entry.run_id, "planned_at": timestamp(entry.time), "index": entry.index}
                 for entry in self.unfinished
@@ -60,56 +66,91 @@ class Audit:
         }
 
 
-def audit(state_dir: Path, keys: Sequence[Ed25519PublicKey]) -> Audit:
-    """Verify the log of a state directory, and the statements of its runs against it.
-
-    The log alone shows every change but a cut tail; the statements and log parts that the runs
-    keep show that too. Raises InputError when there is no log.
-    """
-    path = state_dir / LOG_FILE
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"cannot read the evidence log: {error.strerror}",
-            "name the state directory (--state-dir); the first drill begins the log",
-            file=str(path),
-        ) from error
-    try:
-        entries = log.verify(content, keys, whole=True)
-    except log.LogError as error:
-        return Audit((Problem(error.code, LOG_FILE, str(error)),))
-    except dsse.UntrustedError as error:
-        return Audit((Problem("untrusted-signer", LOG_FILE, str(error)),))
-    run_dirs = sorted(
-        path for path in (state_dir / "runs").glob("*") if not path.name.startswith(".")
+def has_evidence(state: Path, environment: str) -> bool:
+    """Whether a state directory has a log of an environment, or a run with a signed plan."""
+    return environment in log.environments(state) or any(
+        (run / _PLAN).is_file() for run in _runs(state, environment)
     )
-    problems = [problem for run_dir in run_dirs for problem in _check_run(run_dir, entries)]
+
+
+def audit(
+    state: Path,
+    environment: str,
+    keys: Sequence[Ed25519PublicKey],
+    known: Checkpoint | None = None,
+) -> Audit:
+    """Verify the log of an environment, and the statements of its runs against it.
+
+    `known` is a checkpoint that the auditor kept from the last time. Without it, the log alone
+    shows every change but a cut tail; the proofs that the runs keep show that too.
+    """
+    name = f"{log.FOLDER}/{environment}"
+    try:
+        entries, checkpoint = log.log_of(state, environment).steadily(
+            partial(log.verify, keys=keys, known=known)
+        )
+    except log.LogError as error:
+        return Audit(environment, (Problem(error.code, name, str(error)),))
+    except dsse.UntrustedError as error:
+        return Audit(environment, (Problem("untrusted-signer", name, str(error)),))
+    runs = _runs(state, environment)
+    subtree = merkle.subtrees_of([merkle.leaf_hash(entry.leaf) for entry in entries])
+    root_at = partial(merkle.root, subtree=subtree)
+    problems = [
+        problem for run in runs for problem in _check_run(run, entries, checkpoint, root_at)
+    ]
+    times = Counter((entry.kind, entry.run_id) for entry in entries if entry.kind != schedules.KIND)
+    for (kind, run_id), count in times.items():
+        if count > 1:
+            message = f"the {kind} of {run_id} was logged {count} times"
+            problems.append(Problem("duplicate-log-entry", name, message))
     for entry in entries:
-        if entry.kind == "plan" and not (state_dir / "runs" / entry.run_id).is_dir():
+        if entry.kind == "plan" and not (state / "runs" / entry.run_id).is_dir():
             message = f"was logged (entry {entry.index}) and its directory is gone"
             problems.append(Problem("missing-run", f"runs/{entry.run_id}", message))
-    problems += schedules.check_schedules(state_dir, entries, keys, log.utc_now())
+    try:
+        applied = schedules.applied_to(state, environment, entries, keys)
+        problems += schedules.missing(environment, applied, entries, log.utc_now())
+    except InfrastructureError as error:
+        problems.append(Problem("bad-schedule", name, error.what))
     finished = {entry.run_id for entry in entries if entry.kind == "run"}
-    unfinished = [e for e in entries if e.kind == "plan" and e.run_id not in finished]
     planned = {entry.run_id for entry in entries if entry.kind == "plan"}
-    unlogged = [
-        run_dir.name
-        for run_dir in run_dirs
-        if (run_dir / PLAN_FILE).is_file() and run_dir.name not in planned
+    return Audit(
+        environment,
+        tuple(problems),
+        tuple(entries),
+        checkpoint,
+        tuple(e for e in entries if e.kind == "plan" and e.run_id not in finished),
+        tuple(run.name for run in runs if (run / _PLAN).is_file() and run.name not in planned),
+    )
+
+
+def _runs(state: Path, environment: str) -> list[Path]:
+    """The directories of an environment's runs, and of those that do not say whose they are."""
+    return [
+        path
+        for path in sorted((state / "runs").glob("[!.]*"))
+        if path.is_dir() and _environment_of(path) in {environment, None}
     ]
-    return Audit(tuple(problems), tuple(entries), tuple(unfinished), tuple(unlogged))
 
 
-def _check_run(run_dir: Path, entries: Sequence[Entry]) -> Iterator[Problem]:
-    """A recorded run's part of the log is in the log, line by line, and so are its statements."""
-    part = run_dir / "log.jsonl"
-    if not part.is_file():
+def _environment_of(run: Path) -> str | None:
+    try:
+        return str(strict_loads((run / "plan.json").read_bytes())["environment"]["name"])
+    except (OSError, StrictJsonError, KeyError, TypeError):
+        return None
+
+
+def _check_run(
+    run: Path, entries: Sequence[Entry], checkpoint: Checkpoint, root_at: Callable[[int], bytes]
+) -> Iterator[Problem]:
+    """A recorded run's statements are in the log, and the log continues what its proofs saw."""
+    if not (run / layout.PROOFS["run"]).is_file():
         return  # not recorded whole: it is among the unfinished or the unlogged
     logged = {(entry.kind, entry.statement) for entry in entries}
     for kind in statement.FILES:
-        file = run_dir / "statements" / f"{kind}.dsse.json"
-        name = f"runs/{run_dir.name}/statements/{file.name}"
+        file = run / "statements" / f"{kind}.dsse.json"
+        name = f"runs/{run.name}/statements/{file.name}"
         if not file.is_file():
             continue
         try:
@@ -119,8 +160,12 @@ def _check_run(run_dir: Path, entries: Sequence[Entry]) -> Iterator[Problem]:
             continue
         if (kind, digest) not in logged:
             yield Problem("missing-log-entry", name, "the log does not hold it: was it cut?")
-    lines = part.read_bytes().split(b"\n")[:-1]
-    known = {entry.line for entry in entries}
-    if any(line not in known for line in lines):
-        message = "holds lines that the log does not: the log was cut, or begun anew"
-        yield Problem("log-forked", f"runs/{run_dir.name}/log.jsonl", message)
+    for path in layout.PROOFS.values():
+        if not (run / path).is_file():
+            continue
+        try:
+            seen = note.parse(log.parse_proof((run / path).read_bytes()).checkpoint)
+            log.check_continues(seen, checkpoint, root_at)
+        except (log.LogError, dsse.SignatureError) as error:
+            code = getattr(error, "code", "log-proof")
+            yield Problem(code, f"runs/{run.name}/{path}", f"its log and this one: {error}")

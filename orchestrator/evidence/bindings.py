@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from orchestrator.evidence import layout, statement
+from orchestrator.evidence import layout, log, merkle, statement
 from orchestrator.evidence.log import Entry
+from orchestrator.evidence.note import Checkpoint
 from orchestrator.model.canonical import StrictJsonError, canonical, sha256, strict_loads
 from orchestrator.model.fact import parse_timestamp
 
@@ -176,50 +177,65 @@ def _check_rule_of(plan: Mapping[str, Any], contents: Mapping[str, bytes]) -> li
     return [Problem("plan-mismatch", layout.PLAN, message)]
 
 
+def check_growth(seen: Mapping[str, Checkpoint], growth: bytes | None) -> list[Problem]:
+    """The log that holds the result continues the one that held the plan; `seen`: kind → head."""
+    if "plan" not in seen or "run" not in seen:
+        return []  # said elsewhere
+    if growth is None:
+        return [Problem("missing-log-entry", layout.GROWTH, "the log's growth is not proven")]
+    old, new = seen["plan"], seen["run"]
+    try:
+        proof = log.parse_growth(growth)
+        if any(one.origin != new.origin for one in seen.values()):
+            raise log.LogError("log-forked", "the proofs are of different logs")
+        if any(one != new for kind, one in seen.items() if kind != "plan"):
+            raise log.LogError("log-forked", "findings and result are proven by two checkpoints")
+        if proof.old != old.size or proof.checkpoint != new.to_bytes():
+            raise log.LogError("log-forked", "is not from the plan's log to the result's")
+        merkle.check_consistency(old.size, old.root, new.size, new.root, proof.path)
+    except log.LogError as error:
+        return [Problem(error.code, layout.GROWTH, str(error))]
+    except merkle.ProofError as error:
+        return [Problem("log-forked", layout.GROWTH, f"the log was changed: {error}")]
+    return []
+
+
 def check_log(
     statements: Mapping[str, Mapping[str, Any]],
-    entries: Sequence[Entry],
+    entries: Mapping[str, Entry],
     contents: Mapping[str, bytes],
 ) -> list[Problem]:
-    """Each statement is logged once; the plan first, before the run started; nothing is missing."""
-    if not entries:
-        return (
-            []
-            if layout.LOG not in contents
-            else [Problem("missing-log-entry", layout.LOG, "holds no entry that can be verified")]
-        )
+    """Each statement is logged, the plan first and before the run started; nothing is missing."""
     problems: list[Problem] = []
-    where: dict[str, Entry] = {}
     for kind, data in statements.items():
-        run_id = data["predicate"]["runId"]
-        mine = [entry for entry in entries if (entry.kind, entry.run_id) == (kind, run_id)]
-        if len(mine) != 1:
-            code = "duplicate-log-entry" if mine else "missing-log-entry"
-            problems.append(Problem(code, layout.LOG, f"{len(mine)} entries for the {kind}"))
+        path = layout.PROOFS[kind]
+        entry = entries.get(kind)
+        if entry is None:
+            if path not in contents:
+                message = f"no proof that the {kind} was logged"
+                problems.append(Problem("missing-log-entry", path, message))
             continue
-        where[kind] = mine[0]
-        if mine[0].statement != data["payload_sha256"]:
-            problems.append(
-                Problem("log-mismatch", statement.FILES[kind], "another statement was logged")
-            )
-    about = {data["predicate"]["runId"] for data in statements.values()}
-    for entry in entries:
-        if entry.run_id in about and entry.kind not in statements:
+        if (entry.kind, entry.run_id) != (kind, data["predicate"]["runId"]):
+            message = f"proves the {entry.kind} of {entry.run_id}"
+            problems.append(Problem("log-mismatch", path, message))
+        elif entry.statement != data["payload_sha256"]:
+            message = "another statement was logged"
+            problems.append(Problem("log-mismatch", statement.FILES[kind], message))
+    for kind, entry in entries.items():
+        if kind not in statements:
             message = f"was logged (entry {entry.index}) and is not there"
-            problems.append(Problem("missing-statement", statement.FILES[entry.kind], message))
-    plan = where.get("plan")
+            problems.append(Problem("missing-statement", statement.FILES[kind], message))
+    plan = entries.get("plan")
     if plan is None:
         return problems
     for kind in ("controls", "run"):
-        if kind in where and where[kind].index < plan.index:
-            problems.append(
-                Problem("plan-after-run", layout.LOG, f"the {kind} was logged before the plan")
-            )
+        if kind in entries and entries[kind].index < plan.index:
+            message = f"the {kind} was logged before the plan"
+            problems.append(Problem("plan-after-run", layout.PROOFS[kind], message))
         if kind in statements and statements[kind]["predicate"].get("planEntry") != plan.digest:
-            problems.append(
-                Problem("plan-mismatch", statement.FILES[kind], "names another log entry as plan")
-            )
-    problems += _check_start(statements, plan, where.get("run"))
+            message = "names another log entry as plan"
+            problems.append(Problem("plan-mismatch", statement.FILES[kind], message))
+    problems += _check_start(statements, plan, entries.get("run"))
     return problems
 
 
@@ -247,7 +263,7 @@ def _check_start(
 
 
 def check_times(
-    facts: Any, evaluated_at: str, entries: Sequence[Entry], path: str = layout.FINDINGS
+    facts: Any, evaluated_at: str, logged: Entry | None, path: str = layout.FINDINGS
 ) -> list[Problem]:
     """Facts were judged after they were collected, and before the result was logged."""
     problems: list[Problem] = []
@@ -255,8 +271,7 @@ def check_times(
     latest = max((parse_timestamp(fact["collected_at"]) for fact in facts["facts"]), default=now)
     if now < latest:
         problems.append(Problem("impossible-time", path, "judged before it was seen"))
-    logged = [entry.time for entry in entries if entry.kind == "controls"]
-    if logged and now > max(logged):
+    if logged is not None and now > logged.time:
         problems.append(Problem("impossible-time", path, "judged after it was logged"))
     return problems
 

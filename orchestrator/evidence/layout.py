@@ -12,7 +12,8 @@ RUN, RUN_STATEMENT = "runs/run.json", "runs/run.dsse.json"
 FINDINGS, CONTROLS_STATEMENT = "controls/findings.json", "controls/controls.dsse.json"
 ENVIRONMENT, DRILL = "drill/environment.json", "drill/drill.yaml"
 FACTS, RECOVERED = "raw/facts.json", "raw/recovered_facts.json"
-LOG, REPORT = "log/log.jsonl", "report.html"
+PROOFS = {kind: f"log/{kind}.tlog-proof" for kind in ("plan", "controls", "run")}
+GROWTH, REPORT = "log/growth", "report.html"
 RAW, RULES, APPROVALS, WAIVERS = "raw/", "policy/", "raw/approvals/", "raw/waivers/"
 
 RUN_DIRECTORY = {
@@ -21,8 +22,9 @@ RUN_DIRECTORY = {
     "findings.json": FINDINGS,
     "environment.json": ENVIRONMENT,
     "drill.yaml": DRILL,
-    "log.jsonl": LOG,
     "report.html": REPORT,
+    GROWTH: GROWTH,
+    **{path: path for path in PROOFS.values()},
     "statements/plan.dsse.json": PLAN_STATEMENT,
     "statements/run.dsse.json": RUN_STATEMENT,
     "statements/controls.dsse.json": CONTROLS_STATEMENT,

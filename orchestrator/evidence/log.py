@@ -1,9 +1,10 @@
-"""The append-only evidence log: one signed line a statement, each chained to the one before.
+"""The append-only evidence log of an environment: a Merkle tree with a signed checkpoint.
 
-A line is canonical JSON `{"entry": {…}, "keyid", "sig"}`. `entry.previous` is the sha256 of the
-whole previous line, so that a line can be neither removed, moved, renumbered nor changed without
-breaking the chain; the signature is a DSSE one over the entry. Appending is safe under kill -9: a
-line counts once its newline is on disk; a torn last line is cut off by the next writer.
+An entry is canonical JSON `{"kind", "run_id", "statement", "time"}`, its digest the leaf hash of
+RFC 6962. Entries and hashes are in tiles (`orchestrator.evidence.tiles`), the checkpoint
+(`orchestrator.evidence.note`) signs their root: nothing can be removed, moved or changed without
+another root. Appending is safe under kill -9: entries count once the checkpoint over them is on
+disk, and what a dead writer left beyond it is written anew.
 """
 
 from __future__ import annotations
@@ -11,25 +12,37 @@ from __future__ import annotations
 import base64
 import fcntl
 import os
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from orchestrator.evidence import dsse
-from orchestrator.evidence.keys import Signer
-from orchestrator.model.canonical import canonical, canonical_loads, sha256
+from orchestrator.evidence import dsse, merkle, note, tiles
+from orchestrator.evidence.files import write_atomically
+from orchestrator.evidence.keys import Signer, key_id, parse_public_key
+from orchestrator.evidence.note import Checkpoint
+from orchestrator.model.canonical import canonical
 from orchestrator.model.errors import InfrastructureError, InputError
 from orchestrator.model.fact import parse_timestamp, timestamp
-from orchestrator.model.schema import check
 
-ENTRY_TYPE = "application/vnd.anlan.log-entry+json"
-GENESIS = "0" * 64
-SCHEMA = "anlan.log/v1"
+_Result = TypeVar("_Result")
+
+FOLDER = "evidence/log"
+KINDS = ("plan", "controls", "run", "schedule")
+_PROOF_HEAD = "c2sp.org/tlog-proof@v1"
+_MOST_PROOF_BYTES = 128 * 1024
+# One spelling of every entry, so that parsing is checking: RFC 8785 sorts the keys like this.
+_ENTRY = re.compile(
+    rb'\{"kind":"(?P<kind>[a-z]+)","run_id":"(?P<run_id>[A-Za-z0-9][A-Za-z0-9._-]{0,199})",'
+    rb'"statement":"(?P<statement>[0-9a-f]{64})",'
+    rb'"time":"(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z)"\}'
+)
 
 
 def utc_now() -> datetime:
@@ -38,129 +51,267 @@ def utc_now() -> datetime:
 
 
 class LogError(ValueError):
-    """A log that was changed; `code` names how, `line` is the position in what was read."""
+    """A log that was changed; `code` names how."""
 
-    def __init__(self, code: str, line: int, message: str) -> None:
+    def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
-        self.line = line
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
-    """One line; `digest` is the sha256 of the line, `statement` that of the signed statement."""
+    """One entry; `statement` is the sha256 of the signed statement, `time` never goes back."""
 
     index: int
-    previous: str
-    statement: str
     kind: str
     run_id: str
+    statement: str
     time: datetime
-    digest: str
-    line: bytes
+    leaf: bytes
+
+    @property
+    def digest(self) -> str:
+        """The leaf hash (64 hex digits), by which other statements name the entry."""
+        return merkle.leaf_hash(self.leaf).hex()
 
 
-def _entry(line: bytes, data: dict[str, Any]) -> Entry:
-    entry = data["entry"]
-    return Entry(
-        entry["index"],
-        entry["previous"],
-        entry["statement"],
-        entry["kind"],
-        entry["run_id"],
-        parse_timestamp(entry["time"]),
-        sha256(line),
-        line,
-    )
-
-
-def _parse_line(line: bytes, number: int) -> tuple[Entry, dsse.Envelope]:
+def parse_entry(leaf: bytes, index: int) -> Entry:
+    """Return the entry of a leaf. Raises LogError when it is not one in its one spelling."""
+    match = _ENTRY.fullmatch(leaf)
+    if match is None:
+        raise LogError("log-entry", f"entry {index} is none")
+    kind, run_id, statement, time = (part.decode() for part in match.groups())
+    if kind not in KINDS:
+        raise LogError("log-entry", f"entry {index} is of no known kind ({kind})")
     try:
-        data = canonical_loads(line)
-        check(data, "log-entry")
-        envelope = dsse.Envelope(
-            canonical(data["entry"]),
-            ENTRY_TYPE,
-            (dsse.Signature(data["keyid"], dsse.decode(data["sig"])),),
-        )
-    except (InputError, ValueError) as error:
-        raise LogError("log-line", number, f"line {number}: {error}") from error
-    return _entry(line, data), envelope
-
-
-def parse(content: bytes) -> list[Entry]:
-    """Return the entries of whole lines, unverified. Raises LogError for a malformed line."""
-    return [_parse_line(line, n)[0] for n, line in enumerate(content.split(b"\n")[:-1], 1)]
+        moment = parse_timestamp(time)
+    except ValueError as error:
+        raise LogError("log-entry", f"entry {index}: {error}") from error
+    return Entry(index, kind, run_id, statement, moment, leaf)
 
 
 def verify(
-    content: bytes,
-    keys: Sequence[Ed25519PublicKey],
-    *,
-    whole: bool = False,
-    run_id: str | None = None,
-) -> list[Entry]:
-    """Return the entries of a log, or of a contiguous part of one, after checking all of it.
+    read: tiles.Read, keys: Sequence[Ed25519PublicKey], known: Checkpoint | None = None
+) -> tuple[list[Entry], Checkpoint]:
+    """Return the entries of a log and its checkpoint, after checking all of it.
 
-    A `whole` log must begin with entry 0. Checks signatures, the chain, numbering and that time
-    never goes back. With `run_id` lines of other runs may be signed by other keys (several
-    environments share a log) if a trusted line follows: through the chain it vouches for them.
-    Raises LogError, or dsse.UntrustedError when a line is signed by no trusted key.
+    Its tiles must hash to the root that a trusted key signed, each entry to its leaf, time must
+    not go back, and what a `known` checkpoint saw must still be there. Raises LogError, or
+    UntrustedError when the checkpoint is signed by no trusted key.
     """
-    entries: list[Entry] = []
-    foreign: dsse.UntrustedError | None = None
-    if content and not content.endswith(b"\n"):
-        raise LogError("log-torn", content.count(b"\n") + 1, "the last line is torn")
-    for number, line in enumerate(content.split(b"\n")[:-1], 1):
-        entry, envelope = _parse_line(line, number)
-        try:
-            dsse.verify(envelope, ENTRY_TYPE, keys)
-            foreign = None
-        except dsse.UntrustedError as error:
-            foreign = dsse.UntrustedError(f"line {number} (run {entry.run_id}): {error}")
-            if run_id in {None, entry.run_id}:
-                raise foreign from error
-        except dsse.SignatureError as error:
-            raise LogError("log-signature", number, f"line {number}: {error}") from error
-        last = entries[-1] if entries else None
-        if last is None and whole and entry.index != 0:
-            raise LogError("log-index", number, f"begins with {entry.index}: its head was cut off")
-        if last is None and entry.index == 0 and entry.previous != GENESIS:
-            raise LogError("log-chain", number, "the first entry has a predecessor")
-        if last and entry.index != last.index + 1:
-            raise LogError(
-                "log-index",
-                number,
-                f"line {number}: index {entry.index} follows {last.index}: "
-                "an entry was removed, inserted, moved or renumbered",
-            )
-        if last and entry.previous != last.digest:
-            raise LogError(
-                "log-chain", number, f"line {number}: does not continue the line before it"
-            )
-        if last and entry.time < last.time:
-            raise LogError("log-time", number, f"line {number}: is dated before the line above")
-        entries.append(entry)
-    if foreign is not None:
-        raise foreign
-    return entries
+    content = read(tiles.CHECKPOINT)
+    if content is None:
+        raise LogError("log-checkpoint", "the checkpoint is missing")
+    try:
+        checkpoint = note.verify(content, keys)
+    except dsse.SignatureError as error:
+        raise LogError("log-signature", str(error)) from error
+    try:
+        return _verify_tiles(read, checkpoint, known), checkpoint
+    except tiles.TileError as error:
+        raise LogError("log-tile", f"{error.path} {error}") from error
+
+
+def _verify_tiles(
+    read: tiles.Read, checkpoint: Checkpoint, known: Checkpoint | None
+) -> list[Entry]:
+    hashes = list(tiles.leaf_hashes(checkpoint.size, read))
+    if merkle.root_of(hashes) != checkpoint.root:
+        message = "the hashes of the entries do not lead to the root that was signed"
+        raise LogError("log-root", message)
+    subtree = tiles.subtrees(checkpoint.size, read)
+    if checkpoint.size and merkle.root(checkpoint.size, subtree) != checkpoint.root:
+        raise LogError("log-tile", "the upper tiles do not lead to the root that was signed")
+    found: list[Entry] = []
+    for index, leaf in enumerate(tiles.entries(checkpoint.size, read)):
+        if merkle.leaf_hash(leaf) != hashes[index]:
+            raise LogError("log-entry", f"entry {index} was changed, moved or replaced")
+        entry = parse_entry(leaf, index)
+        if found and entry.time < found[-1].time:
+            raise LogError("log-time", f"entry {index} is dated before the one before it")
+        found.append(entry)
+    if known is not None:
+        check_continues(known, checkpoint, lambda size: merkle.root_of(hashes[:size]))
+    return found
+
+
+def check_continues(
+    known: Checkpoint, checkpoint: Checkpoint, root_at: Callable[[int], bytes]
+) -> None:
+    """Check that a log holds what `known` saw; `root_at(size)` is the root of its first entries.
+
+    Raises LogError.
+    """
+    if known.origin != checkpoint.origin:
+        raise LogError("log-forked", f"is the log {checkpoint.origin}, not {known.origin}")
+    if known.size > checkpoint.size:
+        message = f"has {checkpoint.size} entries and had {known.size}: its tail was cut"
+        raise LogError("log-rollback", message)
+    if root_at(known.size) != known.root:
+        raise LogError("log-forked", f"its first {known.size} entries are not those of before")
+
+
+@dataclass(frozen=True)
+class Proof:
+    """An entry with its place in a log: self-contained, verifiable offline (c2sp.org/tlog-proof).
+
+    Its file holds the entry itself as `extra`.
+    """
+
+    leaf: bytes
+    index: int
+    path: tuple[bytes, ...]
+    checkpoint: bytes
+
+    def to_bytes(self) -> bytes:
+        """Return the file."""
+        lines = [
+            _PROOF_HEAD,
+            f"extra {base64.b64encode(self.leaf).decode()}",
+            f"index {self.index}",
+            *(base64.b64encode(one).decode() for one in self.path),
+        ]
+        return "\n".join(lines).encode() + b"\n\n" + self.checkpoint
+
+
+def parse_proof(content: bytes) -> Proof:
+    """Return a proof, unverified. Raises LogError when it is none."""
+    try:
+        if len(content) > _MOST_PROOF_BYTES:
+            raise ValueError("it is too large")
+        head, gap, checkpoint = content.partition(b"\n\n")
+        first, extra, index, *path = head.decode("ascii").split("\n")
+        number = index.removeprefix("index ")
+        if not gap or first != _PROOF_HEAD or not extra.startswith("extra "):
+            raise ValueError("it does not begin like one")
+        if index != f"index {number}" or not re.fullmatch("0|[1-9][0-9]{0,15}", number):
+            raise ValueError("it has no index")
+        hashes = tuple(dsse.decode(one) for one in path)
+        if any(len(one) != merkle.HASH_BYTES for one in hashes):
+            raise ValueError("a hash is no SHA-256")
+        return Proof(dsse.decode(extra.removeprefix("extra ")), int(number), hashes, checkpoint)
+    except ValueError as error:
+        raise LogError("log-proof", f"not a proof: {error}") from error
+
+
+def verify_proof(content: bytes, keys: Sequence[Ed25519PublicKey]) -> tuple[Entry, Checkpoint]:
+    """Return the entry that a proof shows to be in a log, and the checkpoint that says so.
+
+    Raises LogError, or UntrustedError when the checkpoint is signed by no trusted key.
+    """
+    proof = parse_proof(content)
+    try:
+        checkpoint = note.verify(proof.checkpoint, keys)
+        leaf = merkle.leaf_hash(proof.leaf)
+        size, root = checkpoint.size, checkpoint.root
+        merkle.check_inclusion(leaf, proof.index, size, proof.path, root)
+    except dsse.SignatureError as error:
+        raise LogError("log-signature", str(error)) from error
+    except merkle.ProofError as error:
+        raise LogError("log-proof", str(error)) from error
+    return parse_entry(proof.leaf, proof.index), checkpoint
+
+
+@dataclass(frozen=True)
+class Growth:
+    """The proof that a log with one checkpoint continues that with an older one.
+
+    Its file is what a witness is sent (`add-checkpoint` of c2sp.org/tlog-witness).
+    """
+
+    old: int
+    path: tuple[bytes, ...]
+    checkpoint: bytes
+
+    def to_bytes(self) -> bytes:
+        """Return the file."""
+        lines = [f"old {self.old}", *(base64.b64encode(one).decode() for one in self.path)]
+        return "\n".join(lines).encode() + b"\n\n" + self.checkpoint
+
+
+def parse_growth(content: bytes) -> Growth:
+    """Return a proof of growth, unverified. Raises LogError when it is none."""
+    try:
+        if len(content) > _MOST_PROOF_BYTES:
+            raise ValueError("it is too large")
+        head, gap, checkpoint = content.partition(b"\n\n")
+        first, *path = head.decode("ascii").split("\n")
+        number = first.removeprefix("old ")
+        if not gap or first != f"old {number}" or not re.fullmatch("0|[1-9][0-9]{0,15}", number):
+            raise ValueError("it has no old size")
+        hashes = tuple(dsse.decode(one) for one in path)
+        if len(hashes) > 63 or any(len(one) != merkle.HASH_BYTES for one in hashes):
+            raise ValueError("a hash is no SHA-256")
+        return Growth(int(number), hashes, checkpoint)
+    except ValueError as error:
+        raise LogError("log-proof", f"not a proof of growth: {error}") from error
+
+
+def environments(state: Path) -> list[str]:
+    """Return the environments that have a log in a state directory."""
+    return sorted(path.name for path in (state / FOLDER).glob("[!.]*") if path.is_dir())
+
+
+def heads(state: Path) -> dict[str, bytes | None]:
+    """Return the checkpoint of every log of a state directory: it changes whenever a log grows."""
+    return {name: log_of(state, name).read(tiles.CHECKPOINT) for name in environments(state)}
+
+
+def log_of(state: Path, environment: str, clock: Callable[[], datetime] = utc_now) -> Log:
+    """Return the log of an environment in a state directory, begun or not."""
+    return Log(state / FOLDER / environment, clock)
 
 
 class Log:
-    """The log file of one state directory; several processes may append."""
+    """The log of one environment, in a folder of its own; several processes may append."""
 
-    def __init__(self, path: Path, clock: Callable[[], datetime] = utc_now) -> None:
-        self.path = path
+    def __init__(self, folder: Path, clock: Callable[[], datetime] = utc_now) -> None:
+        self.folder = folder
         self._clock = clock
+
+    def read(self, path: str) -> bytes | None:
+        """Return a file of the log, None when it is not there. Raises OSError."""
+        try:
+            return (self.folder / path).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def entries(self) -> list[Entry]:
+        """Return the entries, unverified: for who trusts the folder. None without a log.
+
+        Raises InfrastructureError when the log is damaged.
+        """
+        try:
+            return self.steadily(_entries)
+        except (OSError, ValueError) as error:
+            raise InfrastructureError(
+                f"the evidence log {self.folder} is damaged: {error}",
+                "keep the folder as it is and see `anlan evidence log verify`; restore it from "
+                "the evidence bucket of a site",
+            ) from error
+
+    def steadily(self, work: Callable[[tiles.Read], _Result]) -> _Result:
+        """Return what `work` makes of the log's files, again when the log grew under it.
+
+        A writer removes the partial tiles of checkpoints that are no longer the last.
+        """
+        while True:
+            checkpoint = self.read(tiles.CHECKPOINT)
+            pinned = partial(_pinned, self.read, checkpoint)
+            try:
+                return work(pinned)
+            except ValueError:
+                if self.read(tiles.CHECKPOINT) == checkpoint:
+                    raise
 
     @contextmanager
     def locked(self) -> Iterator[LockedLog]:
-        """Hold the log alone (flock), a torn last line cut off, until the block ends."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+        """Hold the log alone (flock) until the block ends. Raises InfrastructureError."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield LockedLog(descriptor, self.path, self._clock)
+            yield LockedLog(self, self._clock)
         finally:
             os.close(descriptor)
 
@@ -168,66 +319,104 @@ class Log:
 class LockedLog:
     """The log while this process alone may append."""
 
-    def __init__(self, descriptor: int, path: Path, clock: Callable[[], datetime]) -> None:
-        self._descriptor = descriptor
+    def __init__(self, log: Log, clock: Callable[[], datetime]) -> None:
+        self._log = log
         self._clock = clock
-        with os.fdopen(os.dup(descriptor), "rb") as stream:
-            stream.seek(0)
-            content = stream.read()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            os.ftruncate(descriptor, whole)
-            os.fsync(descriptor)
-        try:
-            self.entries = parse(content[:whole])
-        except LogError as error:
-            raise InfrastructureError(
-                f"the evidence log {path} is damaged: {error}",
-                "keep the file as it is; restore it from the evidence bucket, or move it away "
-                "and begin a new log (its bundles stay verifiable)",
-            ) from error
-        if whole == 0:
-            sync_directory(path.parent)
+        self.entries = log.entries()
+        content = log.read(tiles.CHECKPOINT)
+        self.checkpoint = note.parse(content) if content else None
+        _tidy(log.folder, len(self.entries))
 
     def find(self, kind: str, run_id: str) -> Entry | None:
         """Return the entry of this kind for this run, if it was logged."""
         return next((e for e in self.entries if (e.kind, e.run_id) == (kind, run_id)), None)
 
-    def append(self, kind: str, run_id: str, statement: str, signer: Signer) -> Entry:
-        """Sign and append an entry; on return it is on disk. `statement` is a sha256."""
-        last = self.entries[-1] if self.entries else None
+    def append(self, statements: Iterable[tuple[str, str, str]], signer: Signer) -> list[Entry]:
+        """Log statements (kind, run id, sha256) under one new checkpoint; on return it is on disk.
+
+        Raises InputError for what is no entry, InfrastructureError when it cannot be signed.
+        """
+        size = len(self.entries)
         now = self._clock()
-        entry = {
-            "schema": SCHEMA,
-            "index": last.index + 1 if last else 0,
-            "previous": last.digest if last else GENESIS,
-            "statement": statement,
-            "kind": kind,
-            "run_id": run_id,
-            "time": timestamp(max(now, last.time) if last else now),
-        }
-        signature = dsse.sign(canonical(entry), ENTRY_TYPE, signer).signatures[0]
-        line = canonical(
-            {
-                "entry": entry,
-                "keyid": signature.keyid,
-                "sig": base64.b64encode(signature.value).decode(),
-            }
-        )
-        written = _parse_line(line, len(self.entries) + 1)[0]
-        os.lseek(self._descriptor, 0, os.SEEK_END)
-        pending = memoryview(line + b"\n")
-        while pending:
-            pending = pending[os.write(self._descriptor, pending) :]
-        os.fsync(self._descriptor)
-        self.entries.append(written)
-        return written
+        time = timestamp(max(now, self.entries[-1].time) if self.entries else now)
+        try:
+            made = [
+                parse_entry(_leaf(kind, run_id, statement, time), size + n)
+                for n, (kind, run_id, statement) in enumerate(statements)
+            ]
+        except LogError as error:
+            raise InputError(f"cannot be logged: {error}") from error
+        if not made:
+            return []
+        grown, root = tiles.grow(size, [entry.leaf for entry in made], self._log.read)
+        origin = self.checkpoint.origin if self.checkpoint else _origin(self._log.folder, signer)
+        signed = note.sign(Checkpoint(origin, size + len(made), root), signer)
+        for path, content in grown.items():
+            write_atomically(self._log.folder / path, content)
+        self._keep(signed)
+        self.entries += made
+        _tidy(self._log.folder, signed.size)
+        return made
+
+    def cosigned(self, more: Iterable[note.NoteSignature]) -> None:
+        """Keep the signatures of witnesses over the present checkpoint."""
+        if self.checkpoint is not None:
+            self._keep(self.checkpoint.with_signatures(more))
+
+    def proof(self, entry: Entry) -> bytes:
+        """Return the proof that an entry is in the log as it is now."""
+        checkpoint = self._head()
+        subtree = tiles.subtrees(checkpoint.size, self._log.read)
+        path = tuple(merkle.inclusion(entry.index, checkpoint.size, subtree))
+        return Proof(entry.leaf, entry.index, path, checkpoint.to_bytes()).to_bytes()
+
+    def growth(self, old: int) -> bytes:
+        """Return the proof that the log as it is now continues its first `old` entries."""
+        checkpoint = self._head()
+        subtree = tiles.subtrees(checkpoint.size, self._log.read)
+        path = tuple(merkle.consistency(old, checkpoint.size, subtree))
+        return Growth(old, path, checkpoint.to_bytes()).to_bytes()
+
+    def _head(self) -> Checkpoint:
+        if self.checkpoint is None:
+            raise ValueError("nothing was logged yet")
+        return self.checkpoint
+
+    def _keep(self, checkpoint: Checkpoint) -> None:
+        write_atomically(self._log.folder / tiles.CHECKPOINT, checkpoint.to_bytes())
+        self.checkpoint = checkpoint
 
 
-def sync_directory(path: Path) -> None:
-    """Put the names that a directory holds on disk."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _entries(read: tiles.Read) -> list[Entry]:
+    content = read(tiles.CHECKPOINT)
+    if content is None:
+        return []
+    size = note.parse(content).size
+    return [parse_entry(leaf, index) for index, leaf in enumerate(tiles.entries(size, read))]
+
+
+def _pinned(read: tiles.Read, checkpoint: bytes | None, path: str) -> bytes | None:
+    return checkpoint if path == tiles.CHECKPOINT else read(path)
+
+
+def _tidy(folder: Path, size: int) -> None:
+    """Remove the tiles of checkpoints that are no longer the last, and what a dead writer left."""
+    for path in tiles.edge(size):
+        tile = folder / path
+        is_partial = tile.parent.name.endswith(".p")
+        narrower = tile.parent if is_partial else tile.with_name(f"{tile.name}.p")
+        for other in narrower.iterdir() if narrower.is_dir() else ():
+            if other != tile:
+                other.unlink()
+        if not is_partial and narrower.is_dir():
+            narrower.rmdir()
+
+
+def _leaf(kind: str, run_id: str, statement: str, time: str) -> bytes:
+    return canonical({"kind": kind, "run_id": run_id, "statement": statement, "time": time})
+
+
+def _origin(folder: Path, signer: Signer) -> str:
+    """The name of a log that begins: the environment's, and which key began it."""
+    key = key_id(parse_public_key(signer.public_key_pem().encode())).removeprefix("sha256:")
+    return f"anlan.dev/log/{folder.name}/{key[:16]}"

@@ -14,11 +14,9 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from orchestrator.evidence import dsse, log, statement
-from orchestrator.evidence.audit import LOG_FILE
 from orchestrator.evidence.bindings import Problem
 from orchestrator.evidence.keys import load_public_key
 from orchestrator.model.canonical import sha256, strict_loads
-from orchestrator.model.errors import InputError
 from orchestrator.model.fact import parse_timestamp
 
 KEYS = "evidence/keys"
@@ -39,10 +37,13 @@ def outcomes(state: Path, environment: str) -> tuple[list[Outcome], list[Problem
     """Return the recorded results of an environment's runs, and what cannot be taken for one.
 
     A result counts when its statement is signed by a kept key, is in the log, and is about the
-    plan that lies beside it. Raises InputError when a kept key or the log cannot be read.
+    plan that lies beside it. Raises InputError when a kept key cannot be read,
+    InfrastructureError when the log cannot.
     """
     keys = [load_public_key(path) for path in sorted((state / KEYS).glob("*.pub"))]
-    logged = _logged(state)
+    logged = {
+        entry.statement for entry in log.log_of(state, environment).entries() if entry.kind == "run"
+    }
     found: list[Outcome] = []
     problems: list[Problem] = []
     for path in sorted((state / "runs").glob(f"[!.]*/{_STATEMENT}")):
@@ -82,16 +83,3 @@ def _outcome(
         str(run["verdict"]),
         parse_timestamp(run["ended_at"]),
     )
-
-
-def _logged(state: Path) -> set[str]:
-    """Digests of the statements of results that the log holds."""
-    path = state / LOG_FILE
-    if not path.is_file():
-        return set()
-    try:
-        entries = log.parse(path.read_bytes())
-    except log.LogError as error:
-        todo = "see `anlan evidence log verify`"
-        raise InputError(f"the log is damaged: {error}", todo, file=str(path)) from error
-    return {entry.statement for entry in entries if entry.kind == "run"}

@@ -13,7 +13,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from orchestrator.evidence import dsse, log, statement
+from orchestrator.evidence import dsse, statement
 from orchestrator.evidence.bindings import Problem
 from orchestrator.evidence.log import Entry
 from orchestrator.model.canonical import canonical, canonical_loads, sha256
@@ -46,66 +46,58 @@ def payload_of(record: Mapping[str, Any]) -> bytes:
     return canonical(data)
 
 
-def applied_schedules(
-    state: Path, entries: Sequence[Entry], keys: Sequence[Ed25519PublicKey] | None = None
-) -> Iterator[tuple[Entry, dict[str, Any]]]:
-    """Yield each logged schedule with its record, in order of application.
+def applied_to(
+    state: Path,
+    environment: str,
+    entries: Sequence[Entry],
+    keys: Sequence[Ed25519PublicKey] | None = None,
+) -> list[dict[str, Any]]:
+    """Return the records of the schedules in an environment's log, the oldest first.
 
-    With `keys` its signature must be one of theirs. Raises InfrastructureError when a statement is
-    missing or is not what was logged.
+    With `keys` each signature must be one of theirs. Raises InfrastructureError when a statement
+    is missing or is not what was logged.
     """
-    for entry in entries:
-        if entry.kind != KIND:
-            continue
-        path = state / FOLDER / f"{entry.statement}.dsse.json"
-        try:
-            envelope = dsse.parse(path.read_bytes())
-            if keys is not None:
-                dsse.verify(envelope, statement.PAYLOAD_TYPE, keys)
-            data = canonical_loads(envelope.payload)
-            same = sha256(envelope.payload) == entry.statement
-        except (OSError, ValueError) as error:
-            raise InfrastructureError(
-                f"the schedule of log entry {entry.index} cannot be read: {error}",
-                f"put {FOLDER}/{path.name} back, from a copy of the state directory",
-            ) from error
-        if not same or data["predicateType"] != _PREDICATE:
-            raise InfrastructureError(
-                f"{FOLDER}/{path.name} is not the schedule of log entry {entry.index}",
-                "put back what was logged",
-            )
-        record: dict[str, Any] = data["predicate"]["record"]
-        # Not from later on than it was logged: nothing could be due before.
-        moment = min(parse_timestamp(record["applied_at"]), entry.time)
-        yield entry, {**record, "applied_at": moment.isoformat()}
+    return [_record(state, environment, entry, keys) for entry in entries if entry.kind == KIND]
 
 
-def by_environment(
-    found: Iterator[tuple[Entry, dict[str, Any]]],
-) -> dict[str, list[dict[str, Any]]]:
-    """Return environment → its applied schedules, the oldest first."""
-    result: dict[str, list[dict[str, Any]]] = {}
-    for _, record in found:
-        result.setdefault(record["environment"], []).append(record)
-    return result
-
-
-def check_schedules(
-    state: Path, entries: Sequence[Entry], keys: Sequence[Ed25519PublicKey], now: datetime
-) -> Iterator[Problem]:
-    """Every run that a logged schedule made due, and whose time is over, has a plan in the log."""
+def _record(
+    state: Path, environment: str, entry: Entry, keys: Sequence[Ed25519PublicKey] | None
+) -> dict[str, Any]:
+    path = state / FOLDER / f"{entry.statement}.dsse.json"
     try:
-        schedules = by_environment(applied_schedules(state, entries, keys))
-    except InfrastructureError as error:
-        yield Problem("bad-schedule", log.ENTRY_TYPE, error.what)
+        envelope = dsse.parse(path.read_bytes())
+        if keys is not None:
+            dsse.verify(envelope, statement.PAYLOAD_TYPE, keys)
+        data = canonical_loads(envelope.payload)
+        same = sha256(envelope.payload) == entry.statement
+    except (OSError, ValueError) as error:
+        raise InfrastructureError(
+            f"the schedule of log entry {entry.index} cannot be read: {error}",
+            f"put {FOLDER}/{path.name} back, from a copy of the state directory",
+        ) from error
+    same = same and data["predicateType"] == _PREDICATE
+    if not same or data["predicate"]["record"]["environment"] != environment:
+        raise InfrastructureError(
+            f"{FOLDER}/{path.name} is not the schedule of log entry {entry.index}",
+            "put back what was logged",
+        )
+    record: dict[str, Any] = data["predicate"]["record"]
+    # Not from later on than it was logged: nothing could be due before.
+    moment = min(parse_timestamp(record["applied_at"]), entry.time)
+    return {**record, "applied_at": moment.isoformat()}
+
+
+def missing(
+    environment: str, records: Sequence[dict[str, Any]], entries: Sequence[Entry], now: datetime
+) -> Iterator[Problem]:
+    """Every run that these schedules made due, and whose time is over, has a plan in the log."""
+    if not records:
         return
     planned = {entry.run_id for entry in entries if entry.kind == "plan"}
-    for environment, records in schedules.items():
-        first = parse_timestamp(records[0]["applied_at"])
-        for slot in expected(records, first, now):
-            if slot.latest < now and slot.run_id not in planned:
-                message = (
-                    f"{slot.drill} on {environment} was due at {slot.start:%Y-%m-%dT%H:%M:%SZ} "
-                    f"(entry {slot.entry} of the schedule); the log has neither a run nor its miss"
-                )
-                yield Problem(MISSING, f"runs/{slot.run_id}", message)
+    for slot in expected(records, parse_timestamp(records[0]["applied_at"]), now):
+        if slot.latest < now and slot.run_id not in planned:
+            message = (
+                f"{slot.drill} on {environment} was due at {slot.start:%Y-%m-%dT%H:%M:%SZ} "
+                f"(entry {slot.entry} of the schedule); the log has neither a run nor its miss"
+            )
+            yield Problem(MISSING, f"runs/{slot.run_id}", message)

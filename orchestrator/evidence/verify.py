@@ -26,6 +26,7 @@ from orchestrator.evidence import (
 )
 from orchestrator.evidence.bindings import Problem
 from orchestrator.evidence.log import Entry
+from orchestrator.evidence.note import Checkpoint
 from orchestrator.model.canonical import StrictJsonError, canonical_loads, sha256, strict_loads
 from orchestrator.model.errors import InputError
 from orchestrator.model.fact import parse_timestamp
@@ -208,22 +209,23 @@ class _Verifier:
             result[kind] = {**data, "payload_sha256": sha256(payload or b"")}
         return result
 
-    def log(self) -> list[Entry]:
-        content = self.contents.get(layout.LOG)
-        if content is None:
-            self.say("missing-log-entry", layout.LOG, "the part of the log is missing")
-            return []
-        try:
-            plan = strict_or_none(self.contents.get(layout.PLAN))
-            run_id = plan.get("run_id", "") if isinstance(plan, dict) else ""
-            return log.verify(content, self.keys, run_id=str(run_id))
-        except log.LogError as error:
-            self.say(error.code, layout.LOG, str(error))
-        except dsse.UntrustedError as error:
-            self.say("untrusted-signer", layout.LOG, str(error))
-        return []
+    def log(self) -> dict[str, Entry]:
+        """The entries that are proven to be in the log, by the kind that each is there for."""
+        found: dict[str, Entry] = {}
+        seen: dict[str, Checkpoint] = {}
+        for kind, path in layout.PROOFS.items():
+            if path not in self.contents:
+                continue
+            try:
+                found[kind], seen[kind] = log.verify_proof(self.contents[path], self.keys)
+            except log.LogError as error:
+                self.say(error.code, path, str(error))
+            except dsse.UntrustedError as error:
+                self.say("untrusted-signer", path, str(error))
+        self.problems += bindings.check_growth(seen, self.contents.get(layout.GROWTH))
+        return found
 
-    def findings(self, rederive: Rederive, entries: list[Entry]) -> dict[str, Any] | None:
+    def findings(self, rederive: Rederive, entries: Mapping[str, Entry]) -> dict[str, Any] | None:
         """Derive the findings again; None when the bundle has none or they cannot be."""
         if layout.FINDINGS not in self.contents:
             return None
@@ -239,7 +241,9 @@ class _Verifier:
             rules = layout.rules_of(self.contents)
             waived = self.waivers(environment, now)
             derived = rederive.findings(rules, facts, environment, now, waived)
-            self.problems += bindings.check_times(facts, recorded["evaluated_at"], entries)
+            self.problems += bindings.check_times(
+                facts, recorded["evaluated_at"], entries.get("controls")
+            )
         except Exception as error:  # noqa: BLE001  (hostile input in a caller's function)
             self.say("cannot-rederive", layout.FINDINGS, f"cannot be derived again: {error!r}")
             return None
@@ -271,7 +275,7 @@ class _Verifier:
                 rules, environment = layout.rules_of(self.contents), self.json(layout.ENVIRONMENT)
                 raw["recovered_findings"] = rederive.recovered(rules, plan, kept, environment)
                 at = kept["judged_at"]
-                self.problems += bindings.check_times(kept, at, (), layout.RECOVERED)
+                self.problems += bindings.check_times(kept, at, None, layout.RECOVERED)
             derived = rederive.drill(plan, raw)
         except Exception as error:  # noqa: BLE001  (hostile input in a caller's function)
             self.say("cannot-rederive", layout.RUN, f"cannot be derived again: {error!r}")
@@ -359,7 +363,7 @@ def _status(problems: Sequence[Problem]) -> Verdict:
 def _summary(
     verifier: _Verifier,
     statements: Mapping[str, dict[str, Any]],
-    entries: Sequence[Entry],
+    entries: Mapping[str, Entry],
     derived: dict[str, Any] | None,
     findings: dict[str, Any] | None,
 ) -> dict[str, Any]:
@@ -389,7 +393,7 @@ def _summary(
         "policies": counts,
         "files": len(verifier.contents),
         "signers": sorted(verifier.signers),
-        "log": [entries[0].index, entries[-1].index] if entries else [],
+        "log": sorted(entry.index for entry in entries.values()),
     }
 
 

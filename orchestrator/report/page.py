@@ -12,10 +12,11 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
-from orchestrator.evidence import layout
+from orchestrator.evidence import layout, log
 from orchestrator.evidence.verify import raw_of
 from orchestrator.model.canonical import sha256, strict_loads
 from orchestrator.model.errors import InputError
+from orchestrator.model.fact import timestamp
 from orchestrator.model.policy import STATUSES
 from orchestrator.model.schema import check
 from orchestrator.report import charts
@@ -279,12 +280,11 @@ def _evidence(contents: Mapping[str, bytes]) -> dict[str, Any]:
     for path, content in contents.items():
         if path.endswith(".dsse.json") and path not in _OWN:
             keys |= {item["keyid"] for item in json.loads(content)["signatures"]}
-    lines = contents.get(layout.LOG, b"").split(b"\n")[:-1]
-    log = [
-        {**json.loads(line)["entry"], "digest": sha256(line)}
-        for line in lines
-        if line.startswith(b"{")
+    proven = (contents[path] for path in layout.PROOFS.values() if path in contents)
+    proofs = [log.parse_proof(content) for content in proven]
+    entries = [log.parse_entry(proof.leaf, proof.index) for proof in proofs]
+    logged = [
+        {"kind": one.kind, "index": one.index, "digest": one.digest, "time": timestamp(one.time)}
+        for one in entries
     ]
-    run_id = strict_loads(contents[layout.PLAN])["run_id"]
-    mine = [entry for entry in log if entry["run_id"] == run_id]
-    return {"files": files, "keys": sorted(keys), "log": mine}
+    return {"files": files, "keys": sorted(keys), "log": logged}

@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 
 from orchestrator.drivers.lease import LeaseFile
+from orchestrator.evidence import layout
 from orchestrator.model.environment import Environment
 from tests.commands import CHECKOUT, anlan, only_run, run_of
 from tests.faults.death import assert_as_it_began, die_at
@@ -79,7 +80,7 @@ def test_of_two_workers_one_stopped_in_a_failover_does_nothing_when_it_wakes(
             took = until("the takeover", lambda: attempts() == 3, 2 * TAKEN_OVER_SECONDS)
             assert not psutil.pid_exists(child.pid) or child.status() == psutil.STATUS_ZOMBIE
             assert lease.current().token > token
-            until("its end", (directory / "log.jsonl").exists, 180)
+            until("its end", (directory / layout.PROOFS["run"]).exists, 180)
             assert second.poll() is third.poll() is None
         journal = (directory / "raw" / "steps.jsonl").read_bytes()
         first.send_signal(signal.SIGCONT)

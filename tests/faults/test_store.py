@@ -17,6 +17,7 @@ import pytest
 
 from orchestrator.drivers.lease import LeaseFile
 from orchestrator.drivers.process import drop_to
+from orchestrator.evidence import layout
 from orchestrator.model.environment import Environment
 from tests.commands import anlan, only_run, run_of
 from tests.faults.death import die_at, resumed
@@ -88,7 +89,7 @@ def test_a_run_of_a_killed_worker_is_taken_over_by_one_of_two_within_half_a_minu
         assert parent == taker.pid
         for pid in (taker.pid, holder):
             os.kill(pid, signal.SIGKILL)
-        until("its end", (state / "runs" / run / "log.jsonl").exists, 180)
+        until("its end", (state / "runs" / run / layout.PROOFS["run"]).exists, 180)
         assert other.poll() is None
     assert len(headers(state)) == 3
     with psycopg.connect(store.url) as connection:

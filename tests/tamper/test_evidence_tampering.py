@@ -1,20 +1,18 @@
 """Every way to tamper with a bundle is refused and named. Numbers: the project's list of cases.
 
 Of that list, these need parts that the format does not have yet and come with them:
-22 (validUntil: control results carry no validity yet), 25 and 26 (checkpoints, witnesses),
-27 (timestamps), 28 (key validity: one trust key, no dates), 29 (clock set back between runs),
-30 and 31 (PDF, XLSX).
+22 (validUntil: control results carry no validity yet), 26 (witnesses), 27 (timestamps),
+28 (key validity: one trust key, no dates), 29 (clock set back between runs), 30 and 31 (PDF, XLSX).
 """
 
 from __future__ import annotations
 
-import base64
 import io
 import json
 import shutil
 import stat
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -27,7 +25,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from run_samples import Clock, record, write_plan, write_result
 
-from orchestrator.evidence import EvidenceStore, Expectation, LocalSigner, audit, bundle, dsse
+from orchestrator.evidence import (
+    EvidenceStore,
+    Expectation,
+    LocalSigner,
+    audit,
+    bundle,
+    dsse,
+    key_id,
+    merkle,
+    note,
+    tiles,
+)
 from orchestrator.evidence import layout as at
 from orchestrator.evidence import log as evidence_log
 from orchestrator.evidence.statement import FILES, PAYLOAD_TYPE, PREDICATES
@@ -46,7 +55,8 @@ MEMBERS = [
     at.ENVIRONMENT,
     at.DRILL,
     at.FACTS,
-    at.LOG,
+    *at.PROOFS.values(),
+    at.GROWTH,
     at.REPORT,
     "raw/steps.jsonl",
     "raw/ledger.jsonl",
@@ -168,24 +178,71 @@ def interleaved(tmp_path_factory: pytest.TempPathFactory, signer: LocalSigner) -
     return Good(bundle.unpack(packed), signer, packed, state)
 
 
-def log_lines(good: Good) -> list[bytes]:
-    return good.contents[at.LOG].splitlines(keepends=True)
+def entry(good: Good, kind: str) -> evidence_log.Entry:
+    """The entry that a bundle's proof of this kind is about."""
+    proof = evidence_log.parse_proof(good.contents[at.PROOFS[kind]])
+    return evidence_log.parse_entry(proof.leaf, proof.index)
 
 
-def relog(line: bytes, signer: LocalSigner, **changes: Any) -> bytes:
-    """A log line with other values, signed validly."""
-    entry = {**json.loads(line)["entry"], **changes}
-    signed = dsse.sign(canonical(entry), evidence_log.ENTRY_TYPE, signer).signatures[0]
-    sig = base64.b64encode(signed.value).decode()
-    return canonical({"entry": entry, "keyid": signed.keyid, "sig": sig}) + b"\n"
+def head(good: Good, kind: str = "run") -> note.Checkpoint:
+    return note.parse(evidence_log.parse_proof(good.contents[at.PROOFS[kind]]).checkpoint)
+
+
+def leaf(of: evidence_log.Entry, **changes: str) -> bytes:
+    return canonical({**json.loads(of.leaf), **changes})
+
+
+def forged_log(
+    good: Good, leaves: Sequence[bytes], planned: int, signer: LocalSigner | None = None
+) -> dict[str, bytes | None]:
+    """The proofs of another log, validly signed, by the kind that each leaf is of.
+
+    The plan is proven in the tree of its first `planned` leaves, the rest in the whole one.
+    """
+    hashes = [merkle.leaf_hash(one) for one in leaves]
+    subtree = merkle.subtrees_of(hashes)
+    files: dict[str, bytes | None] = dict.fromkeys((*at.PROOFS.values(), at.GROWTH))
+    origin = head(good).origin
+
+    def signed(size: int) -> bytes:
+        made = note.Checkpoint(origin, size, merkle.root(size, subtree))
+        return note.sign(made, signer or good.signer).to_bytes()
+
+    for index, content in enumerate(leaves):
+        kind = json.loads(content)["kind"]
+        if json.loads(content)["run_id"] != SAMPLE.run_id:
+            continue
+        size = planned if kind == "plan" else len(leaves)
+        path = tuple(merkle.inclusion(index, size, subtree))
+        files[at.PROOFS[kind]] = evidence_log.Proof(content, index, path, signed(size)).to_bytes()
+    path = tuple(merkle.consistency(planned, len(leaves), subtree))
+    files[at.GROWTH] = evidence_log.Growth(planned, path, signed(len(leaves))).to_bytes()
+    return files
+
+
+def leaves_of(good: Good) -> list[bytes]:
+    """Every entry of the log that a bundle came from."""
+    return [one.leaf for one in evidence_log.log_of(good.state, "local").entries()]
+
+
+def test_a_log_that_is_forged_like_the_true_one_is_the_true_one(good: Good) -> None:
+    """What the forgeries below are made with: unchanged, it makes a valid bundle."""
+    packed = good.seal(forged_log(good, leaves_of(good), 1))
+    assert good.check(packed).problems == ()
 
 
 def test_case_04_a_failed_run_is_deleted_from_the_log(interleaved: Good) -> None:
+    """Without the log's key the root stays the one that the failed run is under."""
     assert interleaved.check(interleaved.packed).status == "VALID"
-    kept = [line for line in log_lines(interleaved) if FAILED.run_id.encode() not in line]
+    kept = [one for one in leaves_of(interleaved) if FAILED.run_id.encode() not in one]
     assert len(kept) == 3
-    found = codes(interleaved, interleaved.seal({at.LOG: b"".join(kept)}))
-    assert "log-index" in found
+    forged = forged_log(interleaved, kept, 1, stranger())
+    assert "untrusted-signer" in codes(interleaved, interleaved.seal(forged))
+    true = head(interleaved).to_bytes()
+    for path in at.PROOFS.values():
+        proof = evidence_log.parse_proof(forged[path] or b"")
+        forged[path] = replace(proof, checkpoint=true).to_bytes()
+    assert "log-proof" in codes(interleaved, interleaved.seal(forged))
 
 
 def test_case_04_a_failed_run_is_deleted_from_disk_and_the_log_rewritten_with_the_stolen_key(
@@ -194,94 +251,75 @@ def test_case_04_a_failed_run_is_deleted_from_disk_and_the_log_rewritten_with_th
     state = tmp_path / "state"
     shutil.copytree(interleaved.state, state)
     shutil.rmtree(state / "runs" / FAILED.run_id)
-    previous, lines = evidence_log.GENESIS, []
-    kept = [line for line in log_lines(interleaved) if FAILED.run_id.encode() not in line]
-    for index, line in enumerate(kept):
-        lines.append(relog(line, interleaved.signer, index=index, previous=previous))
-        previous = evidence_log.parse(lines[-1])[0].digest
-    (state / "evidence/log.jsonl").write_bytes(b"".join(lines))
-    found = audit(state, [interleaved.signer.public_key])
-    assert "log-forked" in {problem.code for problem in found.problems}
+    shutil.rmtree(state / evidence_log.FOLDER)
+    kept = [one for one in leaves_of(interleaved) if FAILED.run_id.encode() not in one]
+    rewrite(state, kept, head(interleaved).origin, interleaved.signer)
+    found = audit(state, "local", [interleaved.signer.public_key])
+    assert {problem.code for problem in found.problems} == {"log-rollback"}
+    # Padded to the length of before, it still is another log.
+    shutil.rmtree(state / evidence_log.FOLDER)
+    padded = [*kept, *(leaf(entry(interleaved, "run"), run_id=f"pad-{n}") for n in range(9))]
+    rewrite(state, padded, head(interleaved).origin, interleaved.signer)
+    found = audit(state, "local", [interleaved.signer.public_key])
+    assert {problem.code for problem in found.problems} == {"log-forked"}
 
 
-@pytest.fixture(scope="module")
-def shared_log(tmp_path_factory: pytest.TempPathFactory, signer: LocalSigner) -> Good:
-    """The good run, with a run of another environment (another key) logged while it went on."""
-    state = tmp_path_factory.mktemp("shared")
-    clock = Clock(SAMPLE.started_at - timedelta(milliseconds=500))
-    ours, theirs = EvidenceStore(state, signer, clock), EvidenceStore(state, stranger(), clock)
-    outer, inner = (state / "runs" / sample.run_id for sample in (SAMPLE, FAILED))
-    write_plan(outer, SAMPLE)
-    ours.record_plan(outer)
-    write_plan(inner, FAILED)
-    theirs.record_plan(inner)
-    write_result(outer, SAMPLE)
-    clock.now = SAMPLE.started_at + timedelta(minutes=5)
-    ours.record_run(outer)
-    packed = ours.export(outer, state / "bundle.zip").read_bytes()
-    return Good(bundle.unpack(packed), signer, packed, state)
+def rewrite(state: Path, leaves: Sequence[bytes], origin: str, signer: LocalSigner) -> None:
+    files, root = tiles.grow(0, leaves, lambda path: None)
+    made = note.sign(note.Checkpoint(origin, len(leaves), root), signer)
+    folder = state / evidence_log.FOLDER / "local"
+    for path, content in {**files, tiles.CHECKPOINT: made.to_bytes()}.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(content)
 
 
-def test_a_line_of_another_environment_between_ours_needs_no_trust_of_its_key(
-    shared_log: Good,
-) -> None:
-    assert shared_log.check(shared_log.packed).status == "VALID"
-    assert FAILED.run_id.encode() in shared_log.contents[at.LOG]
+def test_case_05_the_proof_of_the_result_is_cut(good: Good) -> None:
+    cut: dict[str, bytes | None] = {at.PROOFS["run"]: None}
+    assert {"missing-file", "missing-log-entry"} <= codes(good, good.pack(**cut))
+    found = good.check(good.seal(cut))
+    assert (found.status, {p.code for p in found.problems}) == ("INCOMPLETE", {"missing-log-entry"})
 
 
-def test_case_24_a_line_of_another_environment_is_changed_by_its_own_key(
-    shared_log: Good,
-) -> None:
-    first, theirs, *rest = log_lines(shared_log)
-    changed = relog(theirs, stranger(), run_id="renamed")
-    packed = shared_log.seal({at.LOG: b"".join([first, changed, *rest])})
-    assert "log-chain" in codes(shared_log, packed)
-
-
-def test_case_24_a_line_of_another_key_is_put_behind_ours(good: Good) -> None:
-    last = evidence_log.parse(log_lines(good)[-1])[0]
-    forged = relog(
-        log_lines(good)[-1], stranger(), index=3, previous=last.digest, run_id="elsewhere"
-    )
-    packed = good.seal({at.LOG: good.contents[at.LOG] + forged})
-    assert "untrusted-signer" in codes(good, packed)
-
-
-def test_case_05_the_tail_of_the_log_is_cut(good: Good) -> None:
-    cut = b"".join(log_lines(good)[:-1])
-    assert {"digest-mismatch", "missing-log-entry"} <= codes(good, good.pack(**{at.LOG: cut}))
-    found = good.check(good.seal({at.LOG: cut}))
+def test_case_05_the_proof_of_the_growth_is_cut(good: Good) -> None:
+    found = good.check(good.seal({at.GROWTH: None}))
     assert (found.status, {p.code for p in found.problems}) == ("INCOMPLETE", {"missing-log-entry"})
 
 
 @pytest.mark.parametrize("place", [0, 1, 3])
 def test_case_06_a_back_dated_run_is_inserted(good: Good, place: int) -> None:
-    lines = log_lines(good)
-    first = evidence_log.parse(lines[0])[0]
-    forged = relog(
-        lines[0], good.signer, run_id="last-quarter", time="2026-09-01T00:00:00.000Z",
-        previous=first.digest, index=min(place, 1),
-    )  # fmt: skip
-    lines.insert(place, forged)
-    found = codes(good, good.seal({at.LOG: b"".join(lines)}))
-    assert found & {"log-index", "log-chain", "log-time"}
+    leaves = leaves_of(good)
+    forged = leaf(entry(good, "plan"), run_id="last-quarter", time="2026-09-01T00:00:00.000Z")
+    leaves.insert(place, forged)
+    without_key = forged_log(good, leaves, 1 + (place < 2), stranger())
+    assert "untrusted-signer" in codes(good, good.seal(without_key))
+    state = good.state.parent / f"inserted-{place}"
+    rewrite(state, leaves, head(good).origin, good.signer)
+    found = audit(state, "local", [good.signer.public_key])
+    assert {one.code for one in found.problems} & {"log-time", "missing-run"}
 
 
-def test_case_07_log_lines_are_reordered(good: Good) -> None:
-    first, *rest = log_lines(good)
-    assert "log-index" in codes(good, good.seal({at.LOG: b"".join([*rest, first])}))
+@pytest.mark.parametrize(("first", "second"), [(0, 1), (1, 2)])
+def test_case_07_entries_are_reordered(good: Good, first: int, second: int) -> None:
+    state = good.state.parent / f"reordered-{first}"
+    shutil.copytree(good.state / evidence_log.FOLDER, state / evidence_log.FOLDER)
+    tile = state / evidence_log.FOLDER / "local/tile/entries/000.p/3"
+    leaves = leaves_of(good)
+    leaves[first], leaves[second] = leaves[second], leaves[first]
+    tile.write_bytes(tiles.grow(0, leaves, lambda path: None)[0]["tile/entries/000.p/3"])
+    found = audit(state, "local", [good.signer.public_key])
+    assert {one.code for one in found.problems} == {"log-entry"}
+    assert f"entry {first} was changed" in found.problems[0].message
 
 
-def test_case_08_log_lines_are_renumbered_without_the_key(good: Good) -> None:
-    first, second, third = log_lines(good)
-    renumbered = [first, second, third.replace(b'"index":2', b'"index":3')]
-    assert "log-signature" in codes(good, good.seal({at.LOG: b"".join(renumbered)}))
+def test_case_08_entries_are_renumbered(good: Good) -> None:
+    proof = evidence_log.parse_proof(good.contents[at.PROOFS["controls"]])
+    renumbered = replace(proof, index=2).to_bytes()
+    assert "log-proof" in codes(good, good.seal({at.PROOFS["controls"]: renumbered}))
 
 
-def test_case_08_log_lines_are_renumbered_with_the_stolen_key(good: Good) -> None:
-    first, second, third = log_lines(good)
-    lines = [first, relog(third, good.signer, index=1), relog(second, good.signer, index=2)]
-    assert "log-chain" in codes(good, good.seal({at.LOG: b"".join(lines)}))
+def test_case_08_a_proof_is_put_in_the_place_of_another(good: Good) -> None:
+    packed = good.seal({at.PROOFS["controls"]: good.contents[at.PROOFS["run"]]})
+    assert "log-mismatch" in codes(good, packed)
 
 
 def test_case_09_everything_is_signed_again_with_a_new_key(good: Good, tmp_path: Path) -> None:
@@ -482,26 +520,66 @@ def test_case_23_the_plan_is_logged_after_the_run_began(
 
 
 def test_case_23_the_plan_follows_the_run_in_the_log(good: Good) -> None:
-    plan, controls, run = log_lines(good)
-    lines: list[bytes] = []
-    previous = evidence_log.GENESIS
-    for index, line in enumerate((controls, run, plan)):
-        late = json.loads(run)["entry"]["time"]
-        lines.append(relog(line, good.signer, index=index, previous=previous, time=late))
-        previous = evidence_log.parse(lines[-1])[0].digest
-    assert "plan-after-run" in codes(good, good.seal({at.LOG: b"".join(lines)}))
+    plan, controls, run = leaves_of(good)
+    packed = good.seal(forged_log(good, [controls, run, plan], 3))
+    assert "plan-after-run" in codes(good, packed)
 
 
 def test_case_24_the_log_comes_from_a_fork(good: Good, tmp_path: Path) -> None:
     """The same run, logged in another log: the statements name the entry of the first."""
     record(tmp_path, replace(FAILED, run_id="before", started_at=SAMPLE.started_at), good.signer)
-    shutil.copytree(good.state / "runs" / SAMPLE.run_id, tmp_path / "runs" / SAMPLE.run_id)
-    clock = Clock(SAMPLE.started_at + timedelta(minutes=6))
     fork = tmp_path / "runs" / SAMPLE.run_id
+    shutil.copytree(good.state / "runs" / SAMPLE.run_id, fork)
+    shutil.rmtree(fork / "log")
+    clock = Clock(SAMPLE.started_at + timedelta(minutes=6))
     EvidenceStore(tmp_path, good.signer, clock).record_plan(fork)
     EvidenceStore(tmp_path, good.signer, clock).record_run(fork)
-    packed = good.seal({at.LOG: (fork / "log.jsonl").read_bytes()})
-    assert {"plan-mismatch", "log-mismatch"} <= codes(good, packed)
+    other = {path: (fork / path).read_bytes() for path in (*at.PROOFS.values(), at.GROWTH)}
+    assert {"plan-mismatch", "log-mismatch"} <= codes(good, good.seal({**other}))
+
+
+def test_case_24_the_plan_is_of_one_log_and_the_result_of_another(good: Good) -> None:
+    """Both are signed with the log's key: it has forked, and only the growth shows it."""
+    leaves = leaves_of(good)
+    other = [leaf(entry(good, "plan"), run_id="other"), *leaves]
+    forged = forged_log(good, other, 2)
+    forged[at.PROOFS["plan"]] = good.contents[at.PROOFS["plan"]]
+    assert "log-forked" in codes(good, good.seal(forged))
+    growth = evidence_log.parse_growth(forged[at.GROWTH] or b"")
+    forged[at.GROWTH] = replace(growth, old=1).to_bytes()
+    assert "log-forked" in codes(good, good.seal(forged))
+
+
+def test_case_25_the_checkpoint_is_rolled_back(good: Good) -> None:
+    """An old checkpoint, truly signed, under the proof of a result that came later."""
+    old = evidence_log.parse_proof(good.contents[at.PROOFS["plan"]]).checkpoint
+    proof = evidence_log.parse_proof(good.contents[at.PROOFS["run"]])
+    packed = good.seal({at.PROOFS["run"]: replace(proof, checkpoint=old).to_bytes()})
+    assert "log-proof" in codes(good, packed)
+
+
+@pytest.mark.parametrize("kind", ["plan", "run"])
+def test_case_25_a_checkpoint_is_changed(good: Good, kind: str) -> None:
+    proof = evidence_log.parse_proof(good.contents[at.PROOFS[kind]])
+    larger = note.parse(proof.checkpoint)
+    larger = replace(larger, size=larger.size + 1)
+    packed = good.seal({at.PROOFS[kind]: replace(proof, checkpoint=larger.to_bytes()).to_bytes()})
+    assert "log-signature" in codes(good, packed)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"index ", b"index 0"),
+        (b"c2sp.org/tlog-proof@v1", b"c2sp.org/tlog-proof@v2"),
+        (b"\n\n", b"\n"),
+        (b"extra ", b"extra  "),
+        (b"index ", b"index -"),
+    ],
+)
+def test_a_proof_has_one_spelling(good: Good, old: bytes, new: bytes) -> None:
+    changed = good.contents[at.PROOFS["run"]].replace(old, new, 1)
+    assert "log-proof" in codes(good, good.seal({at.PROOFS["run"]: changed}))
 
 
 def raw_zip(
@@ -632,12 +710,9 @@ def test_case_37_a_statement_is_put_in_the_role_of_another(good: Good) -> None:
 
 
 def test_case_37_a_signature_made_for_the_log_is_put_on_a_statement(good: Good) -> None:
-    line = json.loads(log_lines(good)[-1])
-    envelope = dsse.Envelope(
-        canonical(line["entry"]),
-        PAYLOAD_TYPE,
-        (dsse.Signature(line["keyid"], base64.b64decode(line["sig"])),),
-    )
+    made = head(good)
+    signature = dsse.Signature(key_id(good.signer.public_key), made.signatures[0].value)
+    envelope = dsse.Envelope(made.body, PAYLOAD_TYPE, (signature,))
     assert "bad-signature" in codes(good, good.seal({at.RUN_STATEMENT: envelope.to_bytes()}))
 
 

@@ -198,23 +198,59 @@ def test_the_log_holds_and_the_drill_that_never_finished_is_listed(state: Path) 
     key = state / "evidence.pub"
     done = anlan("evidence", "log", "verify", "--trust", key, state=state)
     assert done.returncode == 0, done.stderr
-    assert "VALID  7 entries of 3 runs" in done.stdout
+    assert "VALID  local: 7 entries of 3 runs" in done.stdout
     assert "unfinished  backup-20261125t051500-0000" in done.stdout
 
 
-def test_a_log_that_lost_its_tail_ends_with_1(state: Path, tmp_path: Path) -> None:
+def test_a_log_that_was_begun_anew_ends_with_1(
+    state: Path, signer: LocalSigner, tmp_path: Path
+) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(state, copy)
-    log = copy / "evidence/log.jsonl"
-    log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[:5]))
+    log = copy / "evidence/log"
+    shutil.rmtree(log)
+    EvidenceStore(copy, signer).record_plan(copy / "runs" / SAMPLE.run_id)
     done = anlan(
         "evidence", "log", "verify", "--trust", state / "evidence.pub", "--json", state=copy
     )
     assert done.returncode == 1
-    assert {problem["code"] for problem in json.loads(done.stdout)["problems"]} == {
+    assert {problem["code"] for problem in json.loads(done.stdout)[0]["problems"]} == {
+        "log-rollback",
         "log-forked",
         "missing-log-entry",
     }
+
+
+def test_a_checkpoint_that_an_auditor_keeps_shows_the_next_time_that_nothing_was_cut(
+    state: Path, signer: LocalSigner, tmp_path: Path
+) -> None:
+    kept = tmp_path / "last.txt"
+    assert anlan("evidence", "log", "checkpoint", "--out", kept, state=state).returncode == 0
+    printed = anlan("evidence", "log", "checkpoint", "local", state=state).stdout
+    assert printed == kept.read_text()
+    verify = ("evidence", "log", "verify", "local", "--trust", state / "evidence.pub")
+    again = anlan(*verify, "--checkpoint", kept, state=state)
+    assert again.returncode == 0, again.stderr
+    copy = tmp_path / "copy"
+    shutil.copytree(state, copy)
+    shutil.rmtree(copy / "evidence/log")
+    shutil.rmtree(copy / "runs")
+    record(copy, SAMPLE, signer)
+    assert anlan(*verify, state=copy).returncode == 0
+    done = anlan(*verify, "--checkpoint", kept, state=copy)
+    assert (done.returncode, "log-rollback" in done.stdout) == (1, True)
+    wrong = anlan(*verify, "--checkpoint", state / "evidence.pub", state=state)
+    assert (wrong.returncode, "evidence.pub" in wrong.stderr) == (2, True)
+
+
+def test_the_log_of_an_environment_that_has_none_ends_with_2(state: Path) -> None:
+    for command in (
+        ["verify", "other", "--trust", state / "evidence.pub"],
+        ["checkpoint", "other"],
+    ):
+        done = anlan("evidence", "log", *command, state=state)
+        assert done.returncode == 2
+        assert "no evidence log of other" in done.stderr
 
 
 def test_report_renders_the_same_page_again(state: Path, tmp_path: Path) -> None:

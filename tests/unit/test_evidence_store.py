@@ -22,15 +22,17 @@ from orchestrator.evidence import (
     LocalSigner,
     audit,
     key_id,
+    layout,
     load_public_key,
     log,
+    note,
     verify,
 )
 from orchestrator.model.errors import InputError, Refused
 
 KEY = bytes(range(32))
 SAMPLE = Sample(drill="backup", run_id="backup-0001")
-TRACED = ("evidence/store.py", "evidence/log.py")
+TRACED = ("evidence/store.py", "evidence/log.py", "evidence/files.py")
 
 
 @pytest.fixture
@@ -42,6 +44,10 @@ def signer() -> LocalSigner:
 def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """A killed process loses nothing that the kernel has: hundreds of kills need no fsync."""
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+
+
+def log_of(state: Path) -> log.Log:
+    return log.log_of(state, "local")
 
 
 def store_of(state: Path, signer: LocalSigner, *, ended: bool = False) -> EvidenceStore:
@@ -63,11 +69,12 @@ def test_recording_twice_gives_the_same_entries_and_the_same_log(
     assert store_of(tmp_path, signer).record_plan(run_dir) == first
     write_result(run_dir, SAMPLE)
     result = store_of(tmp_path, signer, ended=True).record_run(run_dir)
-    content = (tmp_path / "evidence/log.jsonl").read_bytes()
+    files = _files(tmp_path)
     assert store_of(tmp_path, signer, ended=True).record_run(run_dir) == result
-    assert (tmp_path / "evidence/log.jsonl").read_bytes() == content
-    kinds = [entry.kind for entry in log.verify(content, [signer.public_key], whole=True)]
-    assert kinds == ["plan", "controls", "run"]
+    assert _files(tmp_path) == files
+    entries, checkpoint = log.verify(log_of(tmp_path).read, [signer.public_key])
+    assert [entry.kind for entry in entries] == ["plan", "controls", "run"]
+    assert checkpoint.origin.startswith("anlan.dev/log/local/")
 
 
 def test_the_public_key_is_kept_for_when_its_environment_is_gone(
@@ -77,7 +84,7 @@ def test_the_public_key_is_kept_for_when_its_environment_is_gone(
     (kept,) = (tmp_path / "evidence/keys").iterdir()
     key = load_public_key(kept)
     assert key_id(key) == f"sha256:{kept.stem}" == key_id(signer.public_key)
-    assert audit(tmp_path, [key]).problems == ()
+    assert audit(tmp_path, "local", [key]).problems == ()
 
 
 def test_a_result_without_a_logged_plan_is_refused(tmp_path: Path, signer: LocalSigner) -> None:
@@ -121,7 +128,9 @@ def test_a_run_that_was_not_recorded_is_not_exported(tmp_path: Path, signer: Loc
         store_of(tmp_path, signer).export(run_dir, tmp_path / "bundle.zip")
 
 
-def test_only_the_runs_part_of_the_log_comes_with_it(tmp_path: Path, signer: LocalSigner) -> None:
+def test_a_run_comes_with_the_proofs_of_its_own_entries(
+    tmp_path: Path, signer: LocalSigner
+) -> None:
     for number in (1, 2, 3):
         sample = Sample(
             drill="backup",
@@ -129,9 +138,15 @@ def test_only_the_runs_part_of_the_log_comes_with_it(tmp_path: Path, signer: Loc
             started_at=SAMPLE.started_at + timedelta(hours=number),
         )
         run_dir = record(tmp_path, sample, signer)
-        part = log.verify((run_dir / "log.jsonl").read_bytes(), [signer.public_key])
-        assert {entry.run_id for entry in part} == {sample.run_id}
-        assert part[0].index == 3 * (number - 1)
+        proofs = [(run_dir / path).read_bytes() for path in layout.PROOFS.values()]
+        proven = [log.verify_proof(proof, [signer.public_key]) for proof in proofs]
+        assert [entry.run_id for entry, _ in proven] == [sample.run_id] * 3
+        assert [entry.index for entry, _ in proven] == [
+            3 * number - 3,
+            3 * number - 2,
+            3 * number - 1,
+        ]
+        assert [head.size for _, head in proven] == [3 * number - 2, 3 * number, 3 * number]
 
 
 def _count_or_die(events_left: int | None) -> Callable[..., Any]:
@@ -219,20 +234,20 @@ def test_the_same_run_gives_the_same_bundle_bytes(tmp_path: Path, signer: LocalS
 
 
 def audited(state: Path, signer: LocalSigner) -> set[str]:
-    return {problem.code for problem in audit(state, [signer.public_key]).problems}
+    return {problem.code for problem in audit(state, "local", [signer.public_key]).problems}
 
 
 def test_a_sound_log_of_two_runs_passes_its_audit(tmp_path: Path, signer: LocalSigner) -> None:
     record(tmp_path, SAMPLE, signer)
     record(tmp_path, Sample(drill="restore", run_id="restore-0002"), signer)
-    found = audit(tmp_path, [signer.public_key])
+    found = audit(tmp_path, "local", [signer.public_key])
     assert (found.problems, found.unfinished, found.unlogged) == ((), (), ())
     assert found.to_json()["runs"] == 2
 
 
 def test_a_drill_that_never_finished_is_listed(tmp_path: Path, signer: LocalSigner) -> None:
     store_of(tmp_path, signer).record_plan(prepared(tmp_path))
-    found = audit(tmp_path, [signer.public_key])
+    found = audit(tmp_path, "local", [signer.public_key])
     assert found.problems == ()
     assert [entry.run_id for entry in found.unfinished] == [SAMPLE.run_id]
     assert found.to_json()["unfinished"][0]["planned_at"] == "2026-11-25T03:14:59.500Z"
@@ -247,15 +262,29 @@ def test_a_log_whose_tail_was_cut_is_named_by_the_runs_that_it_lost(
     tmp_path: Path, signer: LocalSigner
 ) -> None:
     record(tmp_path, SAMPLE, signer)
+    shutil.copytree(log_of(tmp_path).folder, tmp_path / "before")
     record(tmp_path, Sample(drill="restore", run_id="restore-0002"), signer)
-    path = tmp_path / "evidence/log.jsonl"
-    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
-    assert audited(tmp_path, signer) == {"missing-log-entry", "log-forked"}
+    shutil.rmtree(log_of(tmp_path).folder)
+    shutil.copytree(tmp_path / "before", log_of(tmp_path).folder)
+    assert audited(tmp_path, signer) == {"missing-log-entry", "log-rollback"}
+
+
+def test_a_checkpoint_of_the_last_time_shows_what_was_cut_when_every_run_is_gone_too(
+    tmp_path: Path, signer: LocalSigner
+) -> None:
+    record(tmp_path, SAMPLE, signer)
+    kept = note.parse(log_of(tmp_path).read("checkpoint") or b"")
+    shutil.rmtree(tmp_path / "evidence/log")
+    shutil.rmtree(tmp_path / "runs")
+    record(tmp_path, Sample(drill="restore", run_id="restore-0002"), signer)
+    found = audit(tmp_path, "local", [signer.public_key], kept)
+    assert [problem.code for problem in found.problems] == ["log-forked"]
+    assert audit(tmp_path, "local", [signer.public_key]).problems == ()
 
 
 def test_a_log_that_was_begun_anew_is_a_fork(tmp_path: Path, signer: LocalSigner) -> None:
     run_dir = record(tmp_path, SAMPLE, signer)
-    (tmp_path / "evidence/log.jsonl").unlink()
+    shutil.rmtree(log_of(tmp_path).folder)
     store = EvidenceStore(tmp_path, signer, Clock(SAMPLE.started_at + timedelta(days=1)))
     store.record_plan(run_dir)
     assert "log-forked" in audited(tmp_path, signer)
@@ -265,8 +294,8 @@ def test_a_plan_that_never_reached_the_log_is_listed(tmp_path: Path, signer: Loc
     record(tmp_path, SAMPLE, signer)
     other = tmp_path / "runs" / "backup-0009"
     shutil.copytree(tmp_path / "runs" / SAMPLE.run_id, other)
-    (other / "log.jsonl").unlink()
-    found = audit(tmp_path, [signer.public_key])
+    (other / layout.PROOFS["run"]).unlink()
+    found = audit(tmp_path, "local", [signer.public_key])
     assert (found.problems, found.unlogged) == ((), ("backup-0009",))
 
 
@@ -274,11 +303,10 @@ def test_an_edited_log_fails_its_audit_with_the_logs_own_code(
     tmp_path: Path, signer: LocalSigner
 ) -> None:
     record(tmp_path, SAMPLE, signer)
-    path = tmp_path / "evidence/log.jsonl"
-    path.write_bytes(path.read_bytes().replace(b'"kind":"run"', b'"kind":"plan"'))
-    assert audited(tmp_path, signer) == {"log-signature"}
+    path = log_of(tmp_path).folder / "tile/entries/000.p/3"
+    path.write_bytes(path.read_bytes().replace(b'"kind":"run"', b'"kind":"con"'))
+    assert audited(tmp_path, signer) == {"log-entry"}
 
 
-def test_no_log_at_all_says_where_it_was_looked_for(tmp_path: Path, signer: LocalSigner) -> None:
-    with pytest.raises(InputError, match=r"evidence/log\.jsonl"):
-        audit(tmp_path, [signer.public_key])
+def test_no_log_at_all_is_a_problem(tmp_path: Path, signer: LocalSigner) -> None:
+    assert audited(tmp_path, signer) == {"log-checkpoint"}

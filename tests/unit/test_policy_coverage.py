@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -166,7 +167,7 @@ def forget_key(state: Path) -> None:
 
 
 def cut_log(state: Path) -> None:
-    (state / "evidence" / "log.jsonl").write_text("")
+    shutil.rmtree(state / "evidence" / "log")
 
 
 def break_signature(state: Path) -> None:

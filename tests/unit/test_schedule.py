@@ -115,7 +115,7 @@ def test_a_due_run_that_the_log_does_not_hold_is_found_by_an_auditor(tmp_path: P
     ago = datetime.now(UTC) - timedelta(hours=5)
     entry = store.record_schedule(record(schedule(line), at=ago))
     assert store.record_schedule(record(schedule(line), at=ago)) == entry
-    found = audit(tmp_path, trust)
+    found = audit(tmp_path, "local", trust)
     assert found.status == "INCOMPLETE"
     assert {problem.code for problem in found.problems} == {"missing-scheduled-run"}
     assert len(found.problems) in {4, 5}
@@ -124,11 +124,11 @@ def test_a_due_run_that_the_log_does_not_hold_is_found_by_an_auditor(tmp_path: P
     kept = file.read_bytes()
     for content in (kept.replace(b"a", b"b", 3), None):
         file.write_bytes(content) if content else file.unlink()
-        broken = audit(tmp_path, trust)
+        broken = audit(tmp_path, "local", trust)
         assert broken.status == "INVALID"
         assert [problem.code for problem in broken.problems] == ["bad-schedule"]
     file.write_bytes(kept)
-    assert audit(tmp_path, [Ed25519PrivateKey.generate().public_key()]).status == "INVALID"
+    assert audit(tmp_path, "local", [Ed25519PrivateKey.generate().public_key()]).status == "INVALID"
 
 
 def test_a_pause_ends_by_itself(tmp_path: Path) -> None:

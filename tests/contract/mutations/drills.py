@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from orchestrator.evidence.audit import LOG_FILE
+from orchestrator.evidence.log import log_of
+from orchestrator.evidence.tiles import CHECKPOINT
 from orchestrator.model.canonical import sha256
 from orchestrator.model.fact import timestamp
 from orchestrator.model.folders import data_folder
@@ -58,16 +59,17 @@ def run(
 
 @contextmanager
 def forged_line(world: World) -> Iterator[None]:
-    """A line that nobody signed is in the evidence log."""
-    file = world.state / LOG_FILE
+    """A checkpoint that nobody signed is the head of the evidence log."""
+    folder = log_of(world.state, world.environment.name).folder
+    file = folder / CHECKPOINT
     before = file.read_bytes() if file.exists() else None
-    file.parent.mkdir(exist_ok=True)
-    file.write_bytes((before or b"") + b'{"entry":{}}\n')
+    folder.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(b"forged\n")
     try:
         yield
     finally:
         if before is None:
-            file.unlink()
+            shutil.rmtree(folder)
         else:
             file.write_bytes(before)
 
@@ -132,7 +134,7 @@ MUTATIONS = [
         "missed: partition-",
         run("partition", "inconclusive", reason="missed: the worker was down"),
     ),
-    Mutation("evidence-log-verifies", "common/evidence_log", "evidence/log.jsonl", forged_line),
+    Mutation("evidence-log-verifies", "common/evidence_log", "log-signature", forged_line),
     Mutation("change-descriptor", _STACK, "it is not what the stack wrote", _edited_descriptor),
     Mutation("change-applied", _STACK, "changed since `anlan up`: line", changed_role),
     Mutation("change-drift", _STACK, "postgresql-a: Configure the server", drift),

@@ -1,0 +1,188 @@
+"""Signed notes, and the checkpoints and cosignatures of a log that are written as such.
+
+A checkpoint says: the log with this origin had this many entries, and they hash to this root.
+Specifications: c2sp.org/signed-note, c2sp.org/tlog-checkpoint, c2sp.org/tlog-cosignature.
+Stricter in form: a note is at most 64 KiB, its base64 has one spelling, no two signatures are the
+same, and a checkpoint has no extension lines.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from orchestrator.evidence.dsse import SignatureError, UntrustedError, decode
+from orchestrator.evidence.keys import Signer, parse_public_key
+from orchestrator.evidence.merkle import HASH_BYTES
+from orchestrator.model.errors import InfrastructureError
+
+MOST_BYTES = 64 * 1024
+_LOG, _WITNESS = b"\x01", b"\x04"
+_SIGNATURE = re.compile("— ([^\\s+\x00-\x20]+) ([A-Za-z0-9+/]+={0,2})")
+_BODY = re.compile(
+    "(?P<origin>[^\\s+\x00-\x20]+)\n(?P<size>0|[1-9][0-9]{0,15})\n(?P<root>[A-Za-z0-9+/]{43}=)\n"
+)
+
+
+@dataclass(frozen=True)
+class NoteSignature:
+    """One line: whose name, which key (4 bytes of a hash), and what it signed with."""
+
+    name: str
+    key: bytes
+    value: bytes
+
+    def to_text(self) -> str:
+        """Return the line, with its newline."""
+        return f"— {self.name} {base64.b64encode(self.key + self.value).decode()}\n"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The head of a log: `root` is 32 bytes; `signatures` are the log's and those of witnesses."""
+
+    origin: str
+    size: int
+    root: bytes
+    signatures: tuple[NoteSignature, ...] = ()
+
+    @property
+    def body(self) -> bytes:
+        """What is signed."""
+        return f"{self.origin}\n{self.size}\n{base64.b64encode(self.root).decode()}\n".encode()
+
+    def to_bytes(self) -> bytes:
+        """Return the signed note."""
+        return self.body + b"\n" + "".join(one.to_text() for one in self.signatures).encode()
+
+    def with_signatures(self, more: Iterable[NoteSignature]) -> Checkpoint:
+        """Return it with these signatures beside its own."""
+        every = tuple(dict.fromkeys((*self.signatures, *more)))
+        return Checkpoint(self.origin, self.size, self.root, every)
+
+
+def parse_signatures(content: bytes) -> tuple[NoteSignature, ...]:
+    """Return the signatures of whole lines. Raises SignatureError."""
+    found: list[NoteSignature] = []
+    try:
+        lines = content.decode().split("\n")
+        if lines.pop():
+            raise ValueError("the last line is torn")
+        for line in lines:
+            match = _SIGNATURE.fullmatch(line)
+            if match is None:
+                raise ValueError("a signature line is malformed")
+            value = decode(match[2])
+            if len(value) <= 4:
+                raise ValueError("a signature is too short")
+            found.append(NoteSignature(match[1], value[:4], value[4:]))
+        if len(set(found)) != len(found):
+            raise ValueError("a signature is there twice")
+    except ValueError as error:
+        raise SignatureError(f"not a signed note: {error}") from error
+    return tuple(found)
+
+
+def parse(content: bytes) -> Checkpoint:
+    """Return a checkpoint, unverified. Raises SignatureError when it is none."""
+    if len(content) > MOST_BYTES:
+        raise SignatureError(f"not a checkpoint: {len(content)} bytes")
+    head, gap, signatures = content.partition(b"\n\n")
+    try:
+        match = _BODY.fullmatch(head.decode() + "\n") if gap else None
+        if match is None:
+            raise ValueError("wants origin, size, root hash, an empty line and signatures")
+        root = decode(match["root"])
+        if len(root) != HASH_BYTES:
+            raise ValueError("the root is no SHA-256")
+    except ValueError as error:
+        raise SignatureError(f"not a checkpoint: {error}") from error
+    return Checkpoint(match["origin"], int(match["size"]), root, parse_signatures(signatures))
+
+
+def sign(checkpoint: Checkpoint, signer: Signer) -> Checkpoint:
+    """Return the checkpoint signed as its log, earlier signatures dropped.
+
+    Raises InfrastructureError when what was signed does not verify with the signer's key.
+    """
+    key = parse_public_key(signer.public_key_pem().encode(), file="the signer's public key")
+    value = signer.sign(checkpoint.body)
+    if not _holds(key, value, checkpoint.body):
+        raise InfrastructureError(
+            "the signature of the checkpoint does not verify with the signer's key",
+            "was the key rotated just now? then try again; else look at the secret manager",
+        )
+    name = checkpoint.origin
+    mine = NoteSignature(name, _key_hash(name, _LOG, key), value)
+    return Checkpoint(checkpoint.origin, checkpoint.size, checkpoint.root, (mine,))
+
+
+def verify(content: bytes, keys: Sequence[Ed25519PublicKey]) -> Checkpoint:
+    """Return a checkpoint that one of these keys signed as its log.
+
+    Raises SignatureError when it is none or a signature that names a trusted key does not hold,
+    UntrustedError when no trusted key signed it.
+    """
+    checkpoint = parse(content)
+    trusted = {_key_hash(checkpoint.origin, _LOG, key): key for key in keys}
+    held = 0
+    for one in checkpoint.signatures:
+        if one.name == checkpoint.origin and one.key in trusted:
+            if not _holds(trusted[one.key], one.value, checkpoint.body):
+                raise SignatureError(f"the checkpoint of {checkpoint.origin} was changed")
+            held += 1
+    if not held:
+        raise UntrustedError(f"the checkpoint of {checkpoint.origin} is signed by no trusted key")
+    return checkpoint
+
+
+def cosign(checkpoint: Checkpoint, name: str, signer: Signer, moment: datetime) -> NoteSignature:
+    """Return the witness's signature over a checkpoint that it found consistent."""
+    key = parse_public_key(signer.public_key_pem().encode(), file=f"the key of {name}")
+    seconds = int(moment.timestamp())
+    value = seconds.to_bytes(8, "big") + signer.sign(_cosigned(checkpoint, seconds))
+    return NoteSignature(name, _key_hash(name, _WITNESS, key), value)
+
+
+def witnessed(
+    checkpoint: Checkpoint, witnesses: Mapping[str, Ed25519PublicKey]
+) -> dict[str, datetime]:
+    """Return which of these witnesses (by name) cosigned the checkpoint, and when (UTC).
+
+    Raises SignatureError when a signature that names a known witness's key does not hold.
+    """
+    found: dict[str, datetime] = {}
+    for name, key in witnesses.items():
+        mine = _key_hash(name, _WITNESS, key)
+        for one in checkpoint.signatures:
+            if (one.name, one.key) != (name, mine):
+                continue
+            seconds = int.from_bytes(one.value[:8], "big")
+            if not _holds(key, one.value[8:], _cosigned(checkpoint, seconds)):
+                raise SignatureError(f"the cosignature of {name} does not hold")
+            moment = datetime.fromtimestamp(seconds, UTC)
+            found[name] = min(moment, found.get(name, moment))
+    return found
+
+
+def _cosigned(checkpoint: Checkpoint, seconds: int) -> bytes:
+    return b"cosignature/v1\ntime %d\n" % seconds + checkpoint.body
+
+
+def _key_hash(name: str, kind: bytes, key: Ed25519PublicKey) -> bytes:
+    return hashlib.sha256(name.encode() + b"\n" + kind + key.public_bytes_raw()).digest()[:4]
+
+
+def _holds(key: Ed25519PublicKey, value: bytes, message: bytes) -> bool:
+    try:
+        key.verify(value, message)
+    except InvalidSignature:
+        return False
+    return True
