@@ -27,9 +27,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from run_samples import Clock, record, write_plan, write_result
 
-from orchestrator.evidence import EvidenceStore, Expectation, LocalSigner, audit, bundle, dsse
+from orchestrator.evidence import EvidenceStore, Expectation, LocalSigner, bundle, dsse
 from orchestrator.evidence import layout as at
 from orchestrator.evidence import log as evidence_log
+from orchestrator.evidence.audit import audit
 from orchestrator.evidence.statement import FILES, PAYLOAD_TYPE, PREDICATES
 from orchestrator.model.canonical import canonical
 

@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from orchestrator.engine.verdict import derive
 from orchestrator.evidence import EvidenceStore, Rederive, Signer
 from orchestrator.evidence.layout import read_run_directory
 from orchestrator.evidence.verify import raw_of
@@ -21,6 +20,7 @@ from orchestrator.evidence.waivers import judge as judge_waivers
 from orchestrator.model.fact import Fact, facts_document, timestamp
 from orchestrator.policy.rederive import rederive_findings, rederive_recovered
 from orchestrator.report import render_bundle
+from orchestrator.verdict import derive
 
 SECOND = 1_000_000_000
 ORIGIN_NS = 9_000 * SECOND
