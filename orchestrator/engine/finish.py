@@ -17,8 +17,8 @@ from orchestrator.drivers.objectstore import ObjectStore
 from orchestrator.drivers.secrets import TransitSigner
 from orchestrator.engine.runs import Run
 from orchestrator.evidence import EvidenceStore, layout, waivers
+from orchestrator.evidence.contents import raw_of
 from orchestrator.evidence.layout import read_run_directory, rules_of
-from orchestrator.evidence.verify import raw_of
 from orchestrator.model.environment import load_environment
 from orchestrator.model.errors import AnlanError, InfrastructureError
 from orchestrator.model.fact import facts_document, timestamp

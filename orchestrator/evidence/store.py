@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.evidence import bindings, bundle, dsse, layout, schedules, statement
+from orchestrator.evidence.contents import Contents
 from orchestrator.evidence.keys import Signer, key_id, parse_public_key
 from orchestrator.evidence.log import Entry, LockedLog, Log, sync_directory, utc_now
 from orchestrator.model.canonical import sha256
@@ -113,7 +114,7 @@ class EvidenceStore:
             write_atomically(path, pem.encode())
 
     def _record(self, log: LockedLog, kind: str, run_dir: Path) -> Entry:
-        contents = layout.read_run_directory(run_dir)
+        contents = Contents(layout.read_run_directory(run_dir))
         document = statement.need(contents, layout.PLAN)
         check(document, "plan", file=layout.PLAN)
         run_id = str(document["run_id"])

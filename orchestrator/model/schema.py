@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.model.errors import InputError
+from orchestrator.model.fits import Fits, UnknownKeyword, compiled
 from orchestrator.model.yaml_text import located
 
 
@@ -35,12 +36,22 @@ def validator(name: str) -> Any:
     return Draft202012Validator(load_schema(name), registry=registry)
 
 
+@cache
+def _fits(name: str) -> Fits:
+    try:
+        return compiled(name, load_schema)
+    except UnknownKeyword:
+        return lambda _: False
+
+
 def check(data: Any, schema_name: str, *, file: str = "", text: str = "") -> None:
     """Raise InputError for the first violation of the schema, else return.
 
     The deepest error is reported: for a choice of shapes that is the one nearest to what was
     meant. `text` is the YAML that the data are from, for the line.
     """
+    if _fits(schema_name)(data):
+        return
     from jsonschema.exceptions import best_match  # noqa: PLC0415
 
     error = best_match(validator(schema_name).iter_errors(data))

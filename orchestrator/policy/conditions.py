@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Any
@@ -18,6 +18,8 @@ from orchestrator.model.fact import parse_timestamp
 from orchestrator.model.policy import Condition
 
 MISSING = object()
+_TIMED = ("minimumHoursLeft", "maximumAgeHours", "minimumAgeDays")
+_NEVER = datetime.min.replace(tzinfo=UTC)
 Validator = Any
 """A jsonschema validator class, which that library has no type for."""
 
@@ -91,13 +93,14 @@ def validator_of(condition: Condition, parameters: Mapping[str, Any], now: datet
     Environments of one evaluation share most of them, and making one takes longer than using it.
     """
     values = json.dumps([parameters[name] for name in condition.named]) if condition.named else "[]"
-    return _validator(condition.text, condition.named, values, now)
+    timed = any(keyword in condition.text for keyword in _TIMED)
+    return _validator(condition.text, condition.named, values, now if timed else None)
 
 
 @lru_cache(maxsize=4096)
-def _validator(schema: str, named: tuple[str, ...], values: str, now: datetime) -> Validator:
+def _validator(schema: str, named: tuple[str, ...], values: str, now: datetime | None) -> Validator:
     parameters = dict(zip(named, json.loads(values), strict=True))
-    return _dialect(now)(resolve(json.loads(schema), parameters))
+    return _dialect(now or _NEVER)(resolve(json.loads(schema), parameters))
 
 
 @lru_cache(maxsize=8)

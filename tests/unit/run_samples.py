@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.evidence import EvidenceStore, Rederive, Signer
+from orchestrator.evidence.contents import raw_of
 from orchestrator.evidence.layout import read_run_directory
-from orchestrator.evidence.verify import raw_of
 from orchestrator.evidence.waivers import judge as judge_waivers
 from orchestrator.model.fact import Fact, facts_document, timestamp
 from orchestrator.policy.rederive import rederive_findings, rederive_recovered

@@ -20,12 +20,12 @@ from run_samples import REDERIVE, Clock, Sample, record, write_plan, write_resul
 from orchestrator.evidence import (
     EvidenceStore,
     LocalSigner,
-    audit,
     key_id,
     load_public_key,
     log,
     verify,
 )
+from orchestrator.evidence.audit import audit
 from orchestrator.model.errors import InputError, Refused
 
 KEY = bytes(range(32))
