@@ -132,6 +132,38 @@ def _rebuild(run: Run, state: Path, bundle: Path) -> None:
 evidence.add_command(verify)
 
 
+@evidence.command()
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("anlan-verify.pyz"),
+    show_default=True,
+    help="File to write.",
+)
+@common.json_option
+def verifier(out: Path, as_json: bool) -> int:
+    """Write the verifier as one file, for an auditor who has no Anlan.
+
+    It is the code of `anlan evidence verify` of this version, and needs Python and the package
+    `cryptography` alone. The same version gives the same bytes: compare the sha256.
+    """
+    from orchestrator.evidence.store import write_atomically  # noqa: PLC0415
+    from orchestrator.verifier import build  # noqa: PLC0415
+
+    made = build()
+    try:
+        write_atomically(out, made.content)
+    except OSError as error:
+        raise InputError(f"cannot write it: {error.strerror}", file=str(out)) from error
+    if as_json:
+        about = {"version": made.version, "size_bytes": len(made.content), "sha256": made.sha256}
+        common.emit({"file": str(out), **about})
+    else:
+        echo(f"{made.sha256}  {out}")
+        echo(f"run it: python3 {out} BUNDLE --trust KEYFILE (needs the package cryptography)")
+    return 0
+
+
 @evidence.group("log")
 def log_() -> None:
     """The append-only log of every plan and result."""

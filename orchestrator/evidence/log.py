@@ -9,7 +9,6 @@ line counts once its newline is on disk; a torn last line is cut off by the next
 from __future__ import annotations
 
 import base64
-import fcntl
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -156,6 +155,8 @@ class Log:
     @contextmanager
     def locked(self) -> Iterator[LockedLog]:
         """Hold the log alone (flock), a torn last line cut off, until the block ends."""
+        import fcntl  # noqa: PLC0415  (not on Windows, where logs are read alone)
+
         self.path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
         try:

@@ -18,8 +18,8 @@ from orchestrator.model.yaml_text import located
 @cache
 def load_schema(name: str) -> dict[str, Any]:
     """Return the JSON Schema `schemas/NAME.schema.json`."""
-    text = resources.files("orchestrator.model").joinpath(f"schemas/{name}.schema.json").read_text()
-    schema: dict[str, Any] = json.loads(text)
+    file = resources.files("orchestrator.model").joinpath(f"schemas/{name}.schema.json")
+    schema: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return schema
 
 

@@ -6,11 +6,12 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
+from importlib import resources
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 
 from orchestrator.evidence import layout
 from orchestrator.evidence.contents import Contents, contents_of
@@ -77,7 +78,7 @@ def _render(contents: Contents, *, file: str = "") -> str:
 @cache
 def _template() -> Template:
     environment = Environment(
-        loader=PackageLoader("orchestrator.report"),
+        loader=FunctionLoader(_template_text),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -85,6 +86,12 @@ def _template() -> Template:
     )
     environment.filters.update(seconds=charts.seconds_text, utc=_utc, number=_number)
     return environment.get_template("report.html.j2")
+
+
+def _template_text(name: str) -> str:
+    """The text of a template, from a folder or from the standalone verifier's archive."""
+    folder = resources.files("orchestrator.report").joinpath("templates")
+    return folder.joinpath(name).read_text(encoding="utf-8")
 
 
 def _document(contents: Contents, path: str, schema: str, *, file: str = "") -> dict[str, Any]:
