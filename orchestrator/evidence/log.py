@@ -82,9 +82,9 @@ def _parse_line(line: bytes, number: int) -> tuple[Entry, dsse.Envelope]:
             ENTRY_TYPE,
             (dsse.Signature(data["keyid"], dsse.decode(data["sig"])),),
         )
+        return _entry(line, data), envelope
     except (InputError, ValueError) as error:
         raise LogError("log-line", number, f"line {number}: {error}") from error
-    return _entry(line, data), envelope
 
 
 def parse(content: bytes) -> list[Entry]:

@@ -21,6 +21,7 @@ from orchestrator.evidence import (
     dsse,
     layout,
     log,
+    patience,
     statement,
     waivers,
 )
@@ -310,6 +311,22 @@ def verify(
         return Verification("INVALID", (problem,))
     rule = expect.approvals if expect else None
     verifier = _Verifier(contents, trust_keys, threshold, rule)
+    try:
+        with patience.at_most(limits.seconds):
+            summary = _judge(verifier, rederive, expect)
+    except patience.OutOfPatience:
+        verifier.say("too-costly", "", f"not verified within {limits.seconds:g} s")
+        summary = {}
+    except Exception as error:  # noqa: BLE001  (hostile input: whatever it breaks, it is not valid)
+        verifier.say("malformed", "", f"cannot be judged: {error!r}")
+        summary = {}
+    problems = tuple(dict.fromkeys(verifier.problems))
+    return Verification(_status(problems), problems, summary)
+
+
+def _judge(verifier: _Verifier, rederive: Rederive, expect: Expectation | None) -> dict[str, Any]:
+    """Add every problem to the verifier's; return the summary."""
+    contents = verifier.contents
     manifest = verifier.manifest()
     statements = verifier.statements()
     entries = verifier.log()
@@ -323,8 +340,7 @@ def verify(
         verifier.problems += bindings.check_expectation(
             summary, expect.run_id, expect.environment, expect.not_before
         )
-    problems = tuple(dict.fromkeys(verifier.problems))
-    return Verification(_status(problems), problems, summary)
+    return summary
 
 
 def _read(source: Path | bytes, most_bytes: int) -> bytes:

@@ -11,6 +11,8 @@ from typing import Any
 import rfc8785
 
 _MAXIMUM_DEPTH = 100
+_MOST_VALUES = 4_000_000
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 class StrictJsonError(ValueError):
@@ -124,6 +126,8 @@ _STRICT, _CANONICAL = _decoder(int), _decoder(_double_beyond_safe)
 def _loads(content: bytes, decode: Callable[[str], Any]) -> Any:
     if content.startswith(b"\xef\xbb\xbf"):
         raise StrictJsonError("begins with a BOM")
+    if len(content) > _MOST_VALUES and sum(map(content.count, b",{[")) > _MOST_VALUES:
+        raise StrictJsonError(f"has more than {_MOST_VALUES} values")
     try:
         data = decode(content.decode("utf-8", "strict"))
     except StrictJsonError:
@@ -132,6 +136,11 @@ def _loads(content: bytes, decode: Callable[[str], Any]) -> Any:
         raise StrictJsonError(str(error)) from error
     if content.count(b"[") + content.count(b"{") >= _MAXIMUM_DEPTH and _too_deep(data):
         raise StrictJsonError(f"nested deeper than {_MAXIMUM_DEPTH} levels")
+    if b"\\u" in content and _SURROGATE.search(content):
+        try:
+            json.dumps(data, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise StrictJsonError("half a character: a surrogate without its other") from error
     return data
 
 

@@ -14,6 +14,8 @@ from orchestrator.model.errors import InputError
 from orchestrator.model.fits import Fits, UnknownKeyword, compiled
 from orchestrator.model.yaml_text import located
 
+_LONGEST_MESSAGE = 1_000
+
 
 @cache
 def load_schema(name: str) -> dict[str, Any]:
@@ -64,8 +66,9 @@ def check(data: Any, schema_name: str, *, file: str = "", text: str = "") -> Non
         path, hint = f"{path}.{wrong}", nearest(wrong, known)
     elif error.validator == "enum":
         hint = nearest(str(error.instance), map(str, error.validator_value))
+    message = error.message
     raise InputError(
-        error.message,
+        message if len(message) <= _LONGEST_MESSAGE else f"{message[:_LONGEST_MESSAGE]} …",
         hint or f"compare with the schema {schema_name} (docs/reference/schemas.md)",
         file=located(text, path, file=file) if text else file,
         path=path,

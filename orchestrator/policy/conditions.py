@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,9 +16,11 @@ from jsonschema.validators import extend
 
 from orchestrator.model.conditions import TLS_VERSIONS, resolve
 from orchestrator.model.fact import parse_timestamp
+from orchestrator.model.patterns import check_pattern
 from orchestrator.model.policy import Condition
 
 MISSING = object()
+_LONGEST_SEARCHED = 4_000
 _TIMED = ("minimumHoursLeft", "maximumAgeHours", "minimumAgeDays")
 _NEVER = datetime.min.replace(tzinfo=UTC)
 Validator = Any
@@ -71,6 +74,15 @@ def _includes(wanted: list[Any], value: Any) -> list[Any]:
     return [f"{item} is missing" for item in wanted if item not in have]
 
 
+def _pattern(pattern: str, value: Any) -> list[Any]:
+    if not isinstance(value, str):
+        return []
+    if len(value) > _LONGEST_SEARCHED:
+        raise Undecidable(f"a text of {len(value)} characters is not searched")
+    check_pattern(pattern)  # that of a parameter is known here first
+    return [] if re.search(pattern, value) else [value]
+
+
 def _minimum_version(version: str, value: Any) -> list[Any]:
     return [value] if _rank(value) < _rank(version) else []
 
@@ -113,6 +125,7 @@ def _dialect(now: datetime) -> Validator:
         )
 
     judges: dict[str, Judge] = {
+        "pattern": _pattern,
         "onlyMatching": _only_matching,
         "includes": _includes,
         "minimumVersion": _minimum_version,
