@@ -6,7 +6,7 @@ import importlib
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -82,11 +82,16 @@ def cli(state_dir: Path | None) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """Run a command of `anlan` and end the process with its exit code."""
+    run(cli, arguments, "anlan")
+
+
+def run(command: click.Command, arguments: list[str] | None, program: str) -> NoReturn:
     """Run a command and end the process with its exit code."""
     from orchestrator.cli.common import fail  # noqa: PLC0415
 
     try:
-        outcome: Any = cli.main(args=arguments, prog_name="anlan", standalone_mode=False)
+        outcome: Any = command.main(args=arguments, prog_name=program, standalone_mode=False)
         sys.exit(outcome if isinstance(outcome, int) else 0)
     except AnlanError as error:
         sys.exit(fail(error))

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from orchestrator.model.errors import AnlanError, InputError
-from stacks import places
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,6 +40,8 @@ def json_option(function: F) -> F:
 
 def state_directory() -> Path:
     """Return the state directory that this command works with."""
+    from stacks import places  # noqa: PLC0415  (not in the standalone verifier)
+
     return places.state_directory()
 
 
@@ -87,6 +88,8 @@ def environment_names() -> list[str]:
 
 def descriptor_path(name: str) -> Path:
     """Return where the descriptor of an environment is. Raises InputError when it is unknown."""
+    from stacks import places  # noqa: PLC0415
+
     path = places.environment_link(state_directory(), name) / "environment.json"
     if "/" in name or not path.exists():
         known = ", ".join(environment_names()) or "none"

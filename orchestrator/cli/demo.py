@@ -80,7 +80,7 @@ def _row(directory: Path, result: dict[str, Any], state: Path, environment: str)
 
 def _verified(bundle: Path, environment: str) -> str:
     """Verify as an auditor does: from the bundle and the public key alone."""
-    from orchestrator.cli.evidence import rederive  # noqa: PLC0415
+    from orchestrator.cli.verify import rederive  # noqa: PLC0415
     from orchestrator.evidence import load_public_key, verify  # noqa: PLC0415
 
     key = common.find_environment(environment).evidence_public_key

@@ -1,37 +1,21 @@
-"""`anlan evidence`: list, export and verify the evidence of runs.
-
-`verify` needs nothing but the bundle and the key file: no environment, no network, no state.
-"""
+"""`anlan evidence`: list, export and verify the evidence of runs, and the log of all of them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from orchestrator.cli import common
+from orchestrator.cli.verify import echo, load_keys, say_problems, status_text, trust_option, verify
 from orchestrator.model.errors import InputError
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
     from orchestrator.engine.runs import Run
-    from orchestrator.evidence import Audit, Problem, Rederive, Verification
+    from orchestrator.evidence.audit import Audit
     from orchestrator.evidence.note import Checkpoint
-
-_STATUS = {"VALID": "bold green", "INVALID": "bold red", "INCOMPLETE": "bold yellow"}
-_trust_option = click.option(
-    "--trust",
-    "trust",
-    multiple=True,
-    required=True,
-    metavar="KEYFILE",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Public key (PEM) that you got over a way you trust; may be given again.",
-)
 
 
 @click.group("evidence")
@@ -138,154 +122,39 @@ def _rebuild(run: Run, state: Path, bundle: Path) -> None:
     store.export(run.directory, bundle)
 
 
+evidence.add_command(verify)
+
+
 @evidence.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
-@_trust_option
-@click.option("--run", "run_id", default="", help="The run that it must be about.")
-@click.option("--environment", default="", help="The environment that it must be about.")
 @click.option(
-    "--not-before", metavar="TIME", default="", help="Refuse an older run, e.g. 2026-10-01."
-)
-@click.option(
-    "--approvals",
-    "rule",
-    metavar="FILE",
+    "--out",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="The approval rule (YAML) that a run with impact on production must have had.",
-)
-@click.option(
-    "--threshold",
-    type=click.IntRange(min=1),
-    default=1,
+    default=Path("anlan-verify.pyz"),
     show_default=True,
-    help="How many of the trust keys must have signed.",
+    help="File to write.",
 )
 @common.json_option
-def verify(
-    *,
-    bundle: Path,
-    trust: Sequence[Path],
-    run_id: str,
-    environment: str,
-    not_before: str,
-    rule: Path | None,
-    threshold: int,
-    as_json: bool,
-) -> int:
-    """Verify an evidence bundle offline and show what it proves.
+def verifier(out: Path, as_json: bool) -> int:
+    """Write the verifier as one file, for an auditor who has no Anlan.
 
-    Trusts the key files alone, and derives every verdict, policy result and the report again from
-    the raw data. Exit code 0: VALID; 1: INVALID, INCOMPLETE or UNTRUSTED; 2: unusable input.
+    It is the code of `anlan evidence verify` of this version, and needs Python and the package
+    `cryptography` alone. The same version gives the same bytes: compare the sha256.
     """
-    from orchestrator.evidence import Expectation  # noqa: PLC0415
-    from orchestrator.evidence import verify as verify_bundle  # noqa: PLC0415
+    from orchestrator.evidence.files import write_atomically  # noqa: PLC0415
+    from orchestrator.verifier import build  # noqa: PLC0415
 
-    found = verify_bundle(
-        bundle,
-        _keys(trust),
-        rederive(),
-        expect=Expectation(run_id, environment, _time(not_before), _rule(rule)),
-        threshold=threshold,
-    )
-    if as_json:
-        common.emit({"bundle": str(bundle), **found.to_json()})
-    else:
-        _show(bundle, found)
-    return 0 if found.status == "VALID" else 1
-
-
-def rederive() -> Rederive:
-    """Return how this tool derives verdicts, policy results and reports again."""
-    from orchestrator.engine.verdict import derive  # noqa: PLC0415
-    from orchestrator.evidence import Rederive  # noqa: PLC0415
-    from orchestrator.policy.rederive import rederive_findings, rederive_recovered  # noqa: PLC0415
-    from orchestrator.report import render_bundle  # noqa: PLC0415
-
-    return Rederive(rederive_findings, derive, rederive_recovered, render_bundle)
-
-
-def _keys(files: Sequence[Path]) -> list[Ed25519PublicKey]:
-    from orchestrator.evidence import load_public_key  # noqa: PLC0415
-
-    return [load_public_key(file) for file in files]
-
-
-def _rule(file: Path | None) -> dict[str, Any] | None:
-    from orchestrator.evidence.approvals import load_rule  # noqa: PLC0415
-
-    return load_rule(file) if file else None
-
-
-def _time(text: str) -> datetime | None:
-    """A moment; one without a zone is UTC. Raises InputError."""
-    if not text:
-        return None
+    made = build()
     try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise InputError(
-            f"{text!r} is no time", "write 2026-10-01 or 2026-10-01T08:00:00Z", path="--not-before"
-        ) from error
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _show(bundle: Path, found: Verification) -> None:
-    from rich.markup import escape  # noqa: PLC0415
-
-    out = common.console()
-    style = _STATUS.get(found.status, "bold yellow")
-    out.print(f"[{style}]{found.status}[/]  {escape(str(bundle))}")
-    _show_problems(found.problems)
-    if not (summary := found.summary):
-        return
-    if found.status != "VALID":
-        out.print("[dim]what it states, which is not proven:[/]")
-    rows = [
-        ("run", summary["run_id"]),
-        ("drill", f"{summary['drill']} on {summary['environment']}"),
-        ("time", f"{summary['started_at']} to {summary['ended_at']}"),
-        *_measures(summary),
-        ("policies", _counts(summary["policies"])),
-        ("log", " to ".join(str(index) for index in summary["log"]) or "–"),
-        ("signed by", ", ".join(summary["signers"]) or "none of the trust keys"),
-        ("made with", f"anlan {summary['tool']}"),
-    ]
-    out.print(f"  {'verdict':<10}{common.verdict_text(summary['verdict'])}  (derived again)")
-    for name, value in rows:
-        out.print(f"  {name:<10}{escape(str(value))}")
-
-
-def _show_problems(problems: Sequence[Problem]) -> None:
-    from rich.markup import escape  # noqa: PLC0415
-
-    out = common.console()
-    for problem in problems:
-        where = f"{escape(problem.path)}: " if problem.path else ""
-        out.print(f"  [red]{problem.code:<18}[/] {where}{escape(problem.message)}")
-
-
-def _measures(summary: dict[str, Any]) -> list[tuple[str, str]]:
-    """What was measured, or should have been: title and text."""
-    names = (
-        ("RTO", "rto_seconds", " s"),
-        ("RPO", "rpo_transactions", " transactions"),
-        ("RPO", "rpo_seconds", " s"),
-    )
-    return [(title, text) for title, name, unit in names if (text := _measure(summary, name, unit))]
-
-
-def _measure(summary: dict[str, Any], name: str, unit: str) -> str:
-    value = summary[name]
-    shown = "not observed" if value is None else f"{value:g}{unit}"
-    target = next((one for one in summary["targets"] if one["name"] == name), None)
-    if target is None:
-        return "" if value is None else shown
-    met = {True: "met", False: "MISSED", None: "not observed"}[target["met"]]
-    return f"{shown} (target {target['target']:g}{unit}: {met})"
-
-
-def _counts(counts: dict[str, int]) -> str:
-    return ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "none"
+        write_atomically(out, made.content)
+    except OSError as error:
+        raise InputError(f"cannot write it: {error.strerror}", file=str(out)) from error
+    if as_json:
+        about = {"version": made.version, "size_bytes": len(made.content), "sha256": made.sha256}
+        common.emit({"file": str(out), **about})
+    else:
+        echo(f"{made.sha256}  {out}")
+        echo(f"run it: python3 {out} BUNDLE --trust KEYFILE (needs the package cryptography)")
+    return 0
 
 
 @evidence.group("log")
@@ -300,7 +169,7 @@ _environment_argument = click.argument(
 
 @log_.command("verify")
 @_environment_argument
-@_trust_option
+@trust_option
 @click.option(
     "--checkpoint",
     metavar="FILE",
@@ -317,11 +186,11 @@ def verify_log(
     ended: a drill that failed to finish cannot vanish. Exit code 0: the log holds; 1: it was
     changed, or a run that was due is not there; 2: unusable input.
     """
-    from orchestrator.evidence import audit  # noqa: PLC0415
+    from orchestrator.evidence.audit import audit  # noqa: PLC0415
 
     state = common.state_directory()
     known = _checkpoint(checkpoint)
-    keys = _keys(trust)
+    keys = load_keys(trust)
     found = [audit(state, name, keys, known) for name in _environments(state, environment)]
     if as_json:
         common.emit([one.to_json() for one in found])
@@ -392,19 +261,17 @@ def _checkpoint(file: Path | None) -> Checkpoint | None:
 
 
 def _show_audit(found: Audit) -> None:
-    out = common.console()
     data = found.to_json()
-    out.print(
-        f"[{_STATUS[data['status']]}]{data['status']}[/]  {found.environment}: "
-        f"{data['entries']} entries of {data['runs']} runs"
-    )
-    _show_problems(found.problems)
+    counted = f"{data['entries']} entries of {data['runs']} runs"
+    echo(f"{status_text(data['status'])}  {found.environment}: {counted}")
+    say_problems(found.problems)
     for run in data["unfinished"]:
-        out.print(
-            f"  [yellow]unfinished[/]  {run['run_id']}: planned {run['planned_at']} "
-            f"(entry {run['index']}), no result"
+        echo(
+            f"  {click.style('unfinished', fg='yellow')}  {run['run_id']}: planned "
+            f"{run['planned_at']} (entry {run['index']}), no result"
         )
     for run_id in found.unlogged:
-        out.print(f"  [yellow]not logged[/]  {run_id}: has a signed plan; nothing was run")
+        noted = click.style("not logged", fg="yellow")
+        echo(f"  {noted}  {run_id}: has a signed plan; nothing was run")
     if data["root"]:
-        out.print(f"  log   {data['origin']}\n  root  {data['root']}")
+        echo(f"  log   {data['origin']}\n  root  {data['root']}")

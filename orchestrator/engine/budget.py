@@ -18,8 +18,8 @@ from typing import Any
 from orchestrator.engine import runs
 from orchestrator.engine.runs import Run
 from orchestrator.model.errors import AnlanError
-from orchestrator.probes.journal import FILE
 from orchestrator.steps.context import Context
+from orchestrator.verdict.journal import FILE
 
 _POLL_SECONDS = 1.0
 _GOOD = {"acknowledged", "ok"}

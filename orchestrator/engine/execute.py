@@ -31,6 +31,7 @@ from orchestrator.model.fact import timestamp
 from orchestrator.steps import VERBS
 from orchestrator.steps.context import Context
 from orchestrator.steps.journal import StepJournal
+from orchestrator.verdict.permission import PERMITTED
 
 # Workflows of another version are not taken up: raise it when the order of steps below changes.
 _VERSION = "2"
@@ -81,7 +82,7 @@ def execute(run: Run, state: Path, listener: Listener | None = None) -> list[str
     if not finish.is_ended(journal):
         journal.open_attempt()
     if fresh and "approvals" in run.plan:
-        journal.note(permit.PERMITTED, {"utc": timestamp(now)})
+        journal.note(PERMITTED, {"utc": timestamp(now)})
     _work.context, _work.run = context, run
     if not finish.is_ended(journal):  # its journal is closed: nothing may be written there
         with budget.watched(run, context):

@@ -16,10 +16,9 @@ from orchestrator.drivers.files import write_atomically
 from orchestrator.drivers.objectstore import ObjectStore
 from orchestrator.drivers.secrets import TransitSigner
 from orchestrator.engine.runs import Run
-from orchestrator.engine.verdict import derive, started_at
 from orchestrator.evidence import EvidenceStore, layout, waivers
+from orchestrator.evidence.contents import raw_of
 from orchestrator.evidence.layout import read_run_directory, rules_of
-from orchestrator.evidence.verify import raw_of
 from orchestrator.model.environment import load_environment
 from orchestrator.model.errors import AnlanError, InfrastructureError
 from orchestrator.model.fact import facts_document, timestamp
@@ -28,6 +27,7 @@ from orchestrator.policy import rederive_findings, rederive_recovered, wanted_by
 from orchestrator.report import render
 from orchestrator.steps.context import Context
 from orchestrator.steps.journal import StepJournal
+from orchestrator.verdict import derive, started_at
 
 RUN_SCHEMA = "anlan.run/v1"
 

@@ -1,13 +1,11 @@
 """Statements, signatures, the append-only log, bundles and their offline verification."""
 
-from orchestrator.evidence.audit import Audit, audit
 from orchestrator.evidence.bindings import Problem
 from orchestrator.evidence.keys import LocalSigner, Signer, key_id, load_public_key
 from orchestrator.evidence.store import EvidenceStore
 from orchestrator.evidence.verify import Expectation, Rederive, Verification, verify
 
 __all__ = [
-    "Audit",
     "EvidenceStore",
     "Expectation",
     "LocalSigner",
@@ -15,7 +13,6 @@ __all__ = [
     "Rederive",
     "Signer",
     "Verification",
-    "audit",
     "key_id",
     "load_public_key",
     "verify",

@@ -70,7 +70,7 @@ class Decisions:
 def load_rule(path: Path) -> dict[str, Any]:
     """Return the rule of a YAML file. Raises InputError."""
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read the approval rule: {error}", file=str(path)) from error
     return check_rule(load_yaml(text, file=str(path)), file=str(path))

@@ -8,9 +8,10 @@ from datetime import datetime
 from typing import Any
 
 from orchestrator.evidence import layout, log, merkle, statement
+from orchestrator.evidence.contents import Contents
 from orchestrator.evidence.log import Entry
 from orchestrator.evidence.note import Checkpoint
-from orchestrator.model.canonical import StrictJsonError, canonical, sha256, strict_loads
+from orchestrator.model.canonical import StrictJsonError, same_json, sha256
 from orchestrator.model.fact import parse_timestamp
 
 
@@ -27,15 +28,7 @@ class Problem:
         return {"code": self.code, "path": self.path, "message": self.message}
 
 
-def _same(left: Any, right: Any) -> bool:
-    """Equal as JSON: 1 and true differ, 1 and 1.0 do not."""
-    try:
-        return canonical(left) == canonical(right)
-    except (ValueError, TypeError):
-        return False
-
-
-def check_files(files: Sequence[Mapping[str, Any]], contents: Mapping[str, bytes]) -> list[Problem]:
+def check_files(files: Sequence[Mapping[str, Any]], contents: Contents) -> list[Problem]:
     """Every listed file is there with its digest and size; no other file is."""
     problems: list[Problem] = []
     listed: set[str] = set()
@@ -47,7 +40,7 @@ def check_files(files: Sequence[Mapping[str, Any]], contents: Mapping[str, bytes
         content = contents.get(path)
         if content is None:
             problems.append(Problem("missing-file", path, "listed in the manifest, not there"))
-        elif len(content) != item["size_bytes"] or sha256(content) != item["sha256"]:
+        elif len(content) != item["size_bytes"] or contents.digest(path) != item["sha256"]:
             problems.append(Problem("digest-mismatch", path, "differs from its digest"))
     own = {layout.MANIFEST, layout.MANIFEST_ENVELOPE}
     for path in sorted(set(contents) - listed - own):
@@ -55,9 +48,7 @@ def check_files(files: Sequence[Mapping[str, Any]], contents: Mapping[str, bytes
     return problems
 
 
-def check_statement(
-    kind: str, data: Mapping[str, Any], contents: Mapping[str, bytes]
-) -> list[Problem]:
+def check_statement(kind: str, data: Mapping[str, Any], contents: Contents) -> list[Problem]:
     """The predicate type fits; the subjects are exactly the files it must cover, as they are."""
     file = statement.FILES[kind]
     problems: list[Problem] = []
@@ -81,7 +72,7 @@ def check_statement(
             problems.append(
                 Problem("missing-file", path, f"subject of the {kind} statement, not there")
             )
-        elif sha256(contents[path]) != stated[path]:
+        elif contents.digest(path) != stated[path]:
             message = f"differs from what the {kind} statement was signed for"
             problems.append(Problem("subject-mismatch", path, message))
     return problems
@@ -90,15 +81,15 @@ def check_statement(
 def check_run_identity(
     manifest: Mapping[str, Any] | None,
     statements: Mapping[str, Mapping[str, Any]],
-    contents: Mapping[str, bytes],
+    contents: Contents,
 ) -> list[Problem]:
     """One run, one plan, one environment everywhere; embedded results equal the files."""
     problems: list[Problem] = []
     try:
-        plan = strict_loads(contents.get(layout.PLAN, b"null"))
-        run = strict_loads(contents.get(layout.RUN, b"null"))
-        findings = strict_loads(contents.get(layout.FINDINGS, b"null"))
-        environment = strict_loads(contents.get(layout.ENVIRONMENT, b"null"))
+        plan, run, findings, environment = (
+            contents.json(path) if path in contents else None
+            for path in (layout.PLAN, layout.RUN, layout.FINDINGS, layout.ENVIRONMENT)
+        )
     except StrictJsonError:
         return problems  # said elsewhere
     run_id = plan.get("run_id") if isinstance(plan, dict) else None
@@ -129,14 +120,14 @@ def check_run_identity(
                 Problem("plan-mismatch", statement.FILES[kind], "is bound to another plan")
             )
         key, content = embedded[kind]
-        if not _same(predicate.get(key), content):
+        if not same_json(predicate.get(key), content):
             problems.append(
                 Problem("payload-mismatch", statement.FILES[kind], f"its {key} is not the file's")
             )
     return problems
 
 
-def check_plan(plan: Any, contents: Mapping[str, bytes]) -> list[Problem]:
+def check_plan(plan: Any, contents: Contents) -> list[Problem]:
     """The drill, the environment and the policies are those that the plan was made of."""
     if not isinstance(plan, dict):
         return []  # said elsewhere
@@ -148,7 +139,7 @@ def check_plan(plan: Any, contents: Mapping[str, bytes]) -> list[Problem]:
     problems = [
         Problem("plan-mismatch", path, "is not what the plan was made of")
         for path, value in expected.items()
-        if path in contents and sha256(contents[path]) != value
+        if path in contents and contents.digest(path) != value
     ]
     problems += [
         Problem("missing-file", path, "named by the plan, not there")
@@ -163,15 +154,12 @@ def check_plan(plan: Any, contents: Mapping[str, bytes]) -> list[Problem]:
     ]
 
 
-def _check_rule_of(plan: Mapping[str, Any], contents: Mapping[str, bytes]) -> list[Problem]:
+def _check_rule_of(plan: Mapping[str, Any], contents: Contents) -> list[Problem]:
     """A plan with impact on production has the environment's approval rule, no other has one."""
-    try:
-        environment = strict_loads(contents.get(layout.ENVIRONMENT, b"null"))
-    except StrictJsonError:
-        return []  # said elsewhere
+    environment = contents.json_or_none(layout.ENVIRONMENT)
     known = environment.get("approvals") if isinstance(environment, dict) else None
     rule = known if plan["impact"] == "production" else None
-    if _same(plan.get("approvals"), rule):
+    if same_json(plan.get("approvals"), rule):
         return []
     message = "its approval rule is not the environment's"
     return [Problem("plan-mismatch", layout.PLAN, message)]
@@ -203,7 +191,7 @@ def check_growth(seen: Mapping[str, Checkpoint], growth: bytes | None) -> list[P
 def check_log(
     statements: Mapping[str, Mapping[str, Any]],
     entries: Mapping[str, Entry],
-    contents: Mapping[str, bytes],
+    contents: Contents,
 ) -> list[Problem]:
     """Each statement is logged, the plan first and before the run started; nothing is missing."""
     problems: list[Problem] = []
@@ -287,12 +275,12 @@ def compare_findings(recorded: Mapping[str, Any], derived: Mapping[str, Any]) ->
             problems.append(Problem("finding-missing", path, "the policy was judged, not recorded"))
         elif name not in ours:
             problems.append(Problem("finding-invented", path, "no policy leads to it"))
-        elif not _same(theirs[name], ours[name]):
+        elif not same_json(theirs[name], ours[name]):
             message = f"recorded {theirs[name]['status']}, the facts give {ours[name]['status']}"
             if theirs[name]["status"] == ours[name]["status"]:
                 message = "details differ from what the facts give"
             problems.append(Problem("finding-mismatch", path, message))
-    if not problems and not _same(recorded, derived):
+    if not problems and not same_json(recorded, derived):
         problems.append(
             Problem("finding-mismatch", layout.FINDINGS, "differs from what the facts give")
         )
@@ -306,10 +294,10 @@ def compare_run(run: Mapping[str, Any], derived: Mapping[str, Any]) -> list[Prob
         return [Problem("malformed", layout.RUN, "has no derived measurements")]
     problems: list[Problem] = []
     for name in sorted(set(recorded) | set(derived)):
-        if not _same(recorded.get(name), derived.get(name)):
+        if not same_json(recorded.get(name), derived.get(name)):
             message = f"recorded {recorded.get(name)!r}, raw data gives {derived.get(name)!r}"
             problems.append(Problem("verdict-mismatch", f"{layout.RUN}#derived.{name}", message))
-        elif name in run and not _same(run[name], derived[name]):
+        elif name in run and not same_json(run[name], derived[name]):
             message = f"recorded {run[name]!r}, raw data gives {derived[name]!r}"
             problems.append(Problem("verdict-mismatch", f"{layout.RUN}#{name}", message))
     return problems

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import stat
+import struct
+import unicodedata
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -19,11 +21,25 @@ MANIFEST_TYPE = "application/vnd.anlan.bundle-manifest+json"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 # Sizes of the fixed parts of a zip's records (APPNOTE 4.3.7, 4.3.12, 4.3.16).
 _LOCAL_HEADER_BYTES, _CENTRAL_HEADER_BYTES, _END_BYTES = 30, 46, 22
+_MOST_DIRECTORY_BYTES = 1_000
+"""Of a member's entry in the directory, its name included."""
+_NAME_IS_UTF8 = 0x800
+_END = b"PK\5\6"
+_PACKINGS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
+_DAMAGES = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    OSError,
+    RuntimeError,
+    ValueError,
+)
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a bundle may hold at most; sizes are uncompressed, but that of the archive."""
+    """What a bundle may hold and cost at most; sizes are uncompressed, but that of the archive."""
 
     archive_bytes: int = 512 * 2**20
     files: int = 2_000
@@ -31,6 +47,7 @@ class Limits:
     total_bytes: int = 1024 * 2**20
     ratio: int = 250
     ratio_free_bytes: int = 2**20
+    seconds: float = 300.0
 
 
 class PackageError(ValueError):
@@ -100,8 +117,13 @@ def _check_member(info: zipfile.ZipInfo, limits: Limits) -> None:
     kind = stat.S_IFMT(info.external_attr >> 16)
     if kind not in {0, stat.S_IFREG}:
         raise PackageError("not-a-file", name, f"{name} is a link or special file")
-    if info.flag_bits & 0x1 or info.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
-        raise PackageError("unsupported-member", name, f"{name} is encrypted or oddly compressed")
+    if info.flag_bits & ~_NAME_IS_UTF8 or info.compress_type not in {
+        zipfile.ZIP_STORED,
+        zipfile.ZIP_DEFLATED,
+    }:
+        raise PackageError(
+            "unsupported-member", name, f"{name} is encrypted, streamed or oddly compressed"
+        )
     swollen = info.file_size > limits.ratio * max(info.compress_size, 1)
     if info.file_size > limits.file_bytes or (swollen and info.file_size > limits.ratio_free_bytes):
         raise PackageError(
@@ -109,15 +131,42 @@ def _check_member(info: zipfile.ZipInfo, limits: Limits) -> None:
         )
 
 
-def _check_nothing_else(content: bytes, members: Sequence[zipfile.ZipInfo]) -> None:
-    """Refuse bytes that belong to no member: before, between or behind them, or in comments."""
-    size = _END_BYTES
-    for info in members:
+def _check_nothing_else(
+    content: bytes, members: Sequence[zipfile.ZipInfo], directory_start: int
+) -> None:
+    """Refuse bytes that belong to no member or to two, in comments, or said twice differently.
+
+    The members lie one behind the other, then their directory, then the end record: what any
+    reader of zips takes for the archive is what is verified here.
+    """
+    at = 0
+    for info in sorted(members, key=lambda one: one.header_offset):
+        if info.header_offset != at:
+            raise PackageError("hidden-data", info.filename, f"{info.filename} is not at byte {at}")
         name = info.orig_filename.encode()
-        size += _LOCAL_HEADER_BYTES + _CENTRAL_HEADER_BYTES + 2 * len(name) + info.compress_size
-    if size != len(content):
+        local = struct.unpack_from("<4s2xHH4xLLLHH", content, at)
+        said = (b"PK\3\4", info.flag_bits, info.compress_type, info.CRC)
+        sizes = (info.compress_size, info.file_size, len(name), 0)
+        if local != said + sizes or content[at + _LOCAL_HEADER_BYTES :][: len(name)] != name:
+            message = f"{info.filename} has two headers that differ"
+            raise PackageError("hidden-data", info.filename, message)
+        at += _LOCAL_HEADER_BYTES + len(name) + info.compress_size
+    directory = sum(_CENTRAL_HEADER_BYTES + len(info.orig_filename.encode()) for info in members)
+    if at != directory_start or at + directory + _END_BYTES != len(content):
+        size = at + directory + _END_BYTES
         message = f"the archive has {len(content)} bytes, its members account for {size}"
         raise PackageError("hidden-data", "", message)
+
+
+def _check_directory(content: bytes, limits: Limits) -> None:
+    """Refuse a directory that is too large before its members are made of it."""
+    if content[-_END_BYTES:][:4] != _END:
+        if _END in content:
+            raise PackageError("hidden-data", "", "the archive has bytes behind its end")
+        raise PackageError("damaged-archive", "", "the archive is damaged: it has no end")
+    size = int.from_bytes(content[-_END_BYTES:][12:16], "little")
+    if size > limits.files * _MOST_DIRECTORY_BYTES:
+        raise PackageError("zip-bomb", "", f"a directory of {size} bytes: over the limits")
 
 
 def unpack(content: bytes, limits: Limits | None = None) -> dict[str, bytes]:
@@ -128,8 +177,10 @@ def unpack(content: bytes, limits: Limits | None = None) -> dict[str, bytes]:
     """
     limits = limits or Limits()
     files: dict[str, bytes] = {}
+    known: set[str] = set()  # names that some file systems take for one
     if len(content) > limits.archive_bytes:
         raise PackageError("zip-bomb", "", f"{len(content)} bytes: over the limits")
+    _check_directory(content, limits)
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as source:
             members = source.infolist()
@@ -140,19 +191,29 @@ def unpack(content: bytes, limits: Limits | None = None) -> dict[str, bytes]:
                 raise PackageError("zip-bomb", "", f"unpacks to {total} bytes: over the limits")
             for info in members:
                 _check_member(info, limits)
-                if info.filename in files:
+                alias = unicodedata.normalize("NFC", info.filename).casefold()
+                if alias in known:
                     raise PackageError(
                         "duplicate-member", info.filename, f"{info.filename} is there twice"
                     )
+                known.add(alias)
                 with source.open(info) as stream:
                     files[info.filename] = stream.read(info.file_size + 1)
                 if len(files[info.filename]) != info.file_size:
                     raise PackageError(
                         "zip-bomb", info.filename, f"{info.filename} is larger than it declares"
                     )
-            _check_nothing_else(content, members)
+            _check_nothing_else(content, members, source.start_dir)
     except PackageError:
         raise
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, OSError, RuntimeError) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        ValueError,
+        OSError,
+        RuntimeError,
+        struct.error,
+    ) as error:
         raise PackageError("damaged-archive", "", f"the archive is damaged: {error}") from error
     return files

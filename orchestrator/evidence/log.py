@@ -10,7 +10,6 @@ disk, and what a dead writer left beyond it is written anew.
 from __future__ import annotations
 
 import base64
-import fcntl
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -307,6 +306,8 @@ class Log:
     @contextmanager
     def locked(self) -> Iterator[LockedLog]:
         """Hold the log alone (flock) until the block ends. Raises InfrastructureError."""
+        import fcntl  # noqa: PLC0415  (not on Windows, where logs are read alone)
+
         self.folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
         try:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.evidence import bindings, bundle, dsse, layout, note, schedules, statement
+from orchestrator.evidence.contents import Contents
 from orchestrator.evidence.files import write_atomically
 from orchestrator.evidence.keys import Signer, key_id, parse_public_key
 from orchestrator.evidence.log import Entry, LockedLog, Log, log_of, parse_proof, utc_now
@@ -56,7 +57,7 @@ class EvidenceStore:
         proof that the log holds it. Raises InputError when a file is missing, Refused when another
         plan was logged for this run.
         """
-        contents = layout.read_run_directory(run_dir)
+        contents = Contents(layout.read_run_directory(run_dir))
         with self._log_of(contents).locked() as log:
             if log.find("plan", run_dir.name) is None:
                 self._keep_key()
@@ -71,7 +72,7 @@ class EvidenceStore:
         in. Returns the run's entry. Raises Refused when no plan was logged, or when another result
         was logged for this run.
         """
-        contents = layout.read_run_directory(run_dir)
+        contents = Contents(layout.read_run_directory(run_dir))
         with self._log_of(contents).locked() as log:
             kinds = ("controls", "run") if layout.FINDINGS in contents else ("run",)
             entries = self._record(log, kinds, run_dir, contents)
@@ -114,13 +115,13 @@ class EvidenceStore:
     def _log(self, environment: str) -> Log:
         return log_of(self._state, environment, self._clock)
 
-    def _log_of(self, contents: Mapping[str, bytes]) -> Log:
+    def _log_of(self, contents: Contents) -> Log:
         plan = statement.need(contents, layout.PLAN)
         check(plan, "plan", file=layout.PLAN)
         return self._log(str(plan["environment"]["name"]))
 
     def _record(
-        self, log: LockedLog, kinds: Sequence[str], run_dir: Path, contents: Mapping[str, bytes]
+        self, log: LockedLog, kinds: Sequence[str], run_dir: Path, contents: Contents
     ) -> list[Entry]:
         """The entries of statements of these kinds; those that are not logged yet are."""
         document = statement.need(contents, layout.PLAN)

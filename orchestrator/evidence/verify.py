@@ -21,13 +21,15 @@ from orchestrator.evidence import (
     dsse,
     layout,
     log,
+    patience,
     statement,
     waivers,
 )
 from orchestrator.evidence.bindings import Problem
+from orchestrator.evidence.contents import Contents
 from orchestrator.evidence.log import Entry
 from orchestrator.evidence.note import Checkpoint
-from orchestrator.model.canonical import StrictJsonError, canonical_loads, sha256, strict_loads
+from orchestrator.model.canonical import StrictJsonError, canonical_loads, sha256
 from orchestrator.model.errors import InputError
 from orchestrator.model.fact import parse_timestamp
 from orchestrator.model.schema import check
@@ -94,28 +96,10 @@ class Verification:
         }
 
 
-def raw_of(contents: Mapping[str, bytes]) -> dict[str, Any]:
-    """Return file stem → parsed content of raw/*.json and *.jsonl. Raises StrictJsonError.
-
-    A line of a *.jsonl that is no JSON is left out: a kill tore it while it was written.
-    """
-    raw: dict[str, Any] = {}
-    for path, content in contents.items():
-        name = path.removeprefix(layout.RAW)
-        if not path.startswith(layout.RAW):
-            continue
-        if name.endswith(".json"):
-            raw[name.removesuffix(".json")] = strict_loads(content)
-        elif name.endswith(".jsonl"):
-            lines = [strict_or_none(line) for line in content.split(b"\n")]
-            raw[name.removesuffix(".jsonl")] = [line for line in lines if line is not None]
-    return raw
-
-
 class _Verifier:
     def __init__(
         self,
-        contents: dict[str, bytes],
+        contents: Contents,
         keys: Sequence[Ed25519PublicKey],
         threshold: int,
         rule: Mapping[str, Any] | None,
@@ -146,24 +130,31 @@ class _Verifier:
             return envelope.payload
         return envelope.payload
 
-    def json(self, path: str, *, content: bytes | None = None, strict: bool = False) -> Any:
-        """Parsed JSON of a file (canonical if `strict`); None and a problem when it is none."""
-        content = self.contents.get(path) if content is None else content
-        if content is None:
+    def canonical(self, path: str, content: bytes) -> Any:
+        """Parsed canonical JSON, `path` for the problem; None and a problem when it is none."""
+        try:
+            return canonical_loads(content)
+        except StrictJsonError as error:
+            self.say("not-strict-json", path, str(error))
+            return None
+
+    def json(self, path: str) -> Any:
+        """Parsed JSON of a file; None and a problem when it is none."""
+        if path not in self.contents:
             self.say("missing-file", path, "the file is missing")
             return None
         try:
-            return canonical_loads(content) if strict else strict_loads(content)
+            return self.contents.json(path)
         except StrictJsonError as error:
             self.say("not-strict-json", path, str(error))
             return None
 
     def document(self, path: str, schema: str) -> dict[str, Any] | None:
         """A file that fits its schema; None and a problem when it does not."""
-        data: dict[str, Any] | None = self.json(path)
+        if self.json(path) is None:
+            return None
         try:
-            if data is not None:
-                check(data, schema)
+            data: dict[str, Any] = self.contents.document(path, schema)
         except InputError as error:
             self.say("malformed", path, str(error))
             return None
@@ -176,7 +167,7 @@ class _Verifier:
             return None
         if signed is not None and signed != self.contents[layout.MANIFEST]:
             self.say("manifest-mismatch", layout.MANIFEST, "differs from the signed manifest")
-        data = self.json(layout.MANIFEST, strict=True)
+        data = self.canonical(layout.MANIFEST, self.contents[layout.MANIFEST])
         if data is None:
             return None
         try:
@@ -197,7 +188,7 @@ class _Verifier:
                     self.say("missing-file", layout.FINDINGS, "control results without findings")
                 continue
             payload = self.payload(path, statement.PAYLOAD_TYPE)
-            data = None if payload is None else self.json(path, content=payload, strict=True)
+            data = None if payload is None else self.canonical(path, payload)
             if data is None:
                 continue
             try:
@@ -265,12 +256,12 @@ class _Verifier:
         if plan is None or run is None:
             return None
         try:
-            said = raw_of(self.contents)
+            said = self.contents.raw()
             self.problems += approvals.check_approvals(plan, said, self.rule)
         except Exception as error:  # noqa: BLE001  (hostile input)
             self.say("approval-malformed", layout.PLAN, f"approvals cannot be judged: {error!r}")
         try:
-            raw = {**raw_of(self.contents), "findings": findings}
+            raw = {**self.contents.raw(), "findings": findings}
             if kept := raw.get("recovered_facts"):
                 rules, environment = layout.rules_of(self.contents), self.json(layout.ENVIRONMENT)
                 raw["recovered_findings"] = rederive.recovered(rules, plan, kept, environment)
@@ -318,12 +309,28 @@ def verify(
         raise InputError(f"a threshold of {threshold} would accept unsigned evidence")
     limits = limits or bundle.Limits()
     try:
-        contents = bundle.unpack(_read(source, limits.archive_bytes + 1), limits)
+        contents = Contents(bundle.unpack(_read(source, limits.archive_bytes + 1), limits))
     except bundle.PackageError as error:
         problem = Problem(error.code, error.path, str(error))
         return Verification("INVALID", (problem,))
     rule = expect.approvals if expect else None
     verifier = _Verifier(contents, trust_keys, threshold, rule)
+    try:
+        with patience.at_most(limits.seconds):
+            summary = _judge(verifier, rederive, expect)
+    except patience.OutOfPatience:
+        verifier.say("too-costly", "", f"not verified within {limits.seconds:g} s")
+        summary = {}
+    except Exception as error:  # noqa: BLE001  (hostile input: whatever it breaks, it is not valid)
+        verifier.say("malformed", "", f"cannot be judged: {error!r}")
+        summary = {}
+    problems = tuple(dict.fromkeys(verifier.problems))
+    return Verification(_status(problems), problems, summary)
+
+
+def _judge(verifier: _Verifier, rederive: Rederive, expect: Expectation | None) -> dict[str, Any]:
+    """Add every problem to the verifier's; return the summary."""
+    contents = verifier.contents
     manifest = verifier.manifest()
     statements = verifier.statements()
     entries = verifier.log()
@@ -337,8 +344,7 @@ def verify(
         verifier.problems += bindings.check_expectation(
             summary, expect.run_id, expect.environment, expect.not_before
         )
-    problems = tuple(dict.fromkeys(verifier.problems))
-    return Verification(_status(problems), problems, summary)
+    return summary
 
 
 def _read(source: Path | bytes, most_bytes: int) -> bytes:
@@ -370,7 +376,7 @@ def _summary(
     plan, run, environment = (
         data if isinstance(data, dict) else {}
         for data in (
-            strict_or_none(verifier.contents.get(path))
+            verifier.contents.json_or_none(path)
             for path in (layout.PLAN, layout.RUN, layout.ENVIRONMENT)
         )
     )
@@ -395,11 +401,3 @@ def _summary(
         "signers": sorted(verifier.signers),
         "log": sorted(entry.index for entry in entries.values()),
     }
-
-
-def strict_or_none(content: bytes | None) -> Any:
-    """Parsed strict JSON, or None for what is missing or not JSON."""
-    try:
-        return None if content is None else strict_loads(content)
-    except StrictJsonError:
-        return None

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from orchestrator.model.errors import InputError
+from orchestrator.model.patterns import check_pattern
 from orchestrator.model.schema import nearest
 
 TLS_VERSIONS = ("SSLv3", "TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
@@ -129,6 +130,8 @@ def _check_values(part: Mapping[str, Any], path: str) -> None:
     error = best_match(Draft202012Validator(Draft202012Validator.META_SCHEMA).iter_errors(literal))
     if error is not None:
         raise InputError(error.message, path=f"{path}{error.json_path.removeprefix('$')}")
+    if "pattern" in literal:
+        check_pattern(literal["pattern"], path=f"{path}.pattern")
     for key in OURS:
         value = literal.get(key)
         if value is None:

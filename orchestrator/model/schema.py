@@ -11,14 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.model.errors import InputError
+from orchestrator.model.fits import Fits, UnknownKeyword, compiled
 from orchestrator.model.yaml_text import located
+
+_LONGEST_MESSAGE = 1_000
 
 
 @cache
 def load_schema(name: str) -> dict[str, Any]:
     """Return the JSON Schema `schemas/NAME.schema.json`."""
-    text = resources.files("orchestrator.model").joinpath(f"schemas/{name}.schema.json").read_text()
-    schema: dict[str, Any] = json.loads(text)
+    file = resources.files("orchestrator.model").joinpath(f"schemas/{name}.schema.json")
+    schema: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return schema
 
 
@@ -35,12 +38,22 @@ def validator(name: str) -> Any:
     return Draft202012Validator(load_schema(name), registry=registry)
 
 
+@cache
+def _fits(name: str) -> Fits:
+    try:
+        return compiled(name, load_schema)
+    except UnknownKeyword:
+        return lambda _: False
+
+
 def check(data: Any, schema_name: str, *, file: str = "", text: str = "") -> None:
     """Raise InputError for the first violation of the schema, else return.
 
     The deepest error is reported: for a choice of shapes that is the one nearest to what was
     meant. `text` is the YAML that the data are from, for the line.
     """
+    if _fits(schema_name)(data):
+        return
     from jsonschema.exceptions import best_match  # noqa: PLC0415
 
     error = best_match(validator(schema_name).iter_errors(data))
@@ -53,8 +66,9 @@ def check(data: Any, schema_name: str, *, file: str = "", text: str = "") -> Non
         path, hint = f"{path}.{wrong}", nearest(wrong, known)
     elif error.validator == "enum":
         hint = nearest(str(error.instance), map(str, error.validator_value))
+    message = error.message
     raise InputError(
-        error.message,
+        message if len(message) <= _LONGEST_MESSAGE else f"{message[:_LONGEST_MESSAGE]} …",
         hint or f"compare with the schema {schema_name} (docs/reference/schemas.md)",
         file=located(text, path, file=file) if text else file,
         path=path,

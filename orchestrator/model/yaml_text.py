@@ -1,4 +1,8 @@
-"""YAML as people write it: safe, without duplicate keys, and errors that name the line."""
+"""YAML as people write it: safe, without duplicate keys, and errors that name the line.
+
+Bounded, since the policies of a bundle are YAML that others wrote: its length, its depth, and how
+many values it has when an alias is counted as what it stands for.
+"""
 
 from __future__ import annotations
 
@@ -9,35 +13,77 @@ import yaml
 
 from orchestrator.model.errors import InputError
 
-# By libyaml where PyYAML has it: the catalogues of controls take a tenth of the time.
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_MOST_CHARACTERS = 4 * 2**20
+_MOST_LEVELS = 50
+_MOST_VALUES = 500_000
+_MERGE = "tag:yaml.org,2002:merge"
 
 
-class _StrictLoader(_Loader):  # type: ignore[misc, valid-type]
-    """Safe YAML without duplicate keys (the last one would win silently)."""
+class _Strict:
+    """Safe YAML without duplicate keys (the last one would win silently) and without merge keys."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for position, key in enumerate(keys):
-            if key in keys[:position]:
-                mark = node.value[position][0].start_mark
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)  # type: ignore[attr-defined]
+            wrong = ""
+            if key_node.tag == _MERGE:  # a few nested ones fill any memory
+                wrong = "a merge key"
+            elif isinstance(key, (list, dict)):
+                wrong = "a key that is no text"
+            elif key in seen:
+                wrong = f"duplicate key {key!r}"
+            if wrong:
                 raise yaml.constructor.ConstructorError(
-                    "while reading a mapping", node.start_mark, f"duplicate key {key!r}", mark
+                    "while reading a mapping", node.start_mark, wrong, key_node.start_mark
                 )
-        made: dict[Any, Any] = super().construct_mapping(node, deep)
+            seen.add(key)
+        made: dict[Any, Any] = super().construct_mapping(node, deep)  # type: ignore[misc]
         return made
+
+
+class _Loader(_Strict, yaml.SafeLoader):
+    pass
+
+
+class _FastLoader(_Strict, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """By libyaml where PyYAML has it: the catalogues of controls take a tenth of the time."""
 
 
 def load_yaml(text: str, *, file: str = "") -> Any:
     """Parse safe YAML without duplicate keys. Raises InputError with file, line and column."""
+    if len(text) > _MOST_CHARACTERS:
+        raise InputError(f"{len(text)} characters of YAML: over the limit", file=file)
     try:
-        return yaml.load(text, _StrictLoader)  # noqa: S506  (a SafeLoader)
+        try:
+            data = yaml.load(text, _FastLoader)  # noqa: S506  (a SafeLoader)
+        except yaml.YAMLError:
+            # In the words of PyYAML itself: they are the same on every machine.
+            data = yaml.load(text, _Loader)  # noqa: S506  (a SafeLoader)
+        _size(data, {}, 0)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         path = f"line {mark.line + 1} column {mark.column + 1}" if mark else ""
         raise InputError(f"not YAML: {error.problem}", file=file, path=path) from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, OverflowError) as error:
         raise InputError(f"not YAML: {error}", file=file) from error
+    except RecursionError as error:
+        raise InputError("not YAML: nested too deep", file=file) from error
+    return data
+
+
+def _size(value: Any, known: dict[int, int], level: int) -> int:
+    """How many values there are, each alias counted as what it stands for. Raises ValueError."""
+    if not isinstance(value, (dict, list)):
+        return 1
+    if level > _MOST_LEVELS:
+        raise ValueError(f"nested deeper than {_MOST_LEVELS} levels")
+    if id(value) not in known:
+        parts = value.values() if isinstance(value, dict) else value
+        known[id(value)] = 1 + sum(_size(part, known, level + 1) for part in parts)
+    if known[id(value)] > _MOST_VALUES:
+        raise ValueError(f"its aliases stand for more than {_MOST_VALUES} values")
+    return known[id(value)]
 
 
 def located(text: str, path: str, *, file: str) -> str:

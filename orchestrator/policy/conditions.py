@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Any
@@ -15,9 +16,13 @@ from jsonschema.validators import extend
 
 from orchestrator.model.conditions import TLS_VERSIONS, resolve
 from orchestrator.model.fact import parse_timestamp
+from orchestrator.model.patterns import check_pattern
 from orchestrator.model.policy import Condition
 
 MISSING = object()
+_LONGEST_SEARCHED = 4_000
+_TIMED = ("minimumHoursLeft", "maximumAgeHours", "minimumAgeDays")
+_NEVER = datetime.min.replace(tzinfo=UTC)
 Validator = Any
 """A jsonschema validator class, which that library has no type for."""
 
@@ -69,6 +74,15 @@ def _includes(wanted: list[Any], value: Any) -> list[Any]:
     return [f"{item} is missing" for item in wanted if item not in have]
 
 
+def _pattern(pattern: str, value: Any) -> list[Any]:
+    if not isinstance(value, str):
+        return []
+    if len(value) > _LONGEST_SEARCHED:
+        raise Undecidable(f"a text of {len(value)} characters is not searched")
+    check_pattern(pattern)  # that of a parameter is known here first
+    return [] if re.search(pattern, value) else [value]
+
+
 def _minimum_version(version: str, value: Any) -> list[Any]:
     return [value] if _rank(value) < _rank(version) else []
 
@@ -91,13 +105,14 @@ def validator_of(condition: Condition, parameters: Mapping[str, Any], now: datet
     Environments of one evaluation share most of them, and making one takes longer than using it.
     """
     values = json.dumps([parameters[name] for name in condition.named]) if condition.named else "[]"
-    return _validator(condition.text, condition.named, values, now)
+    timed = any(keyword in condition.text for keyword in _TIMED)
+    return _validator(condition.text, condition.named, values, now if timed else None)
 
 
 @lru_cache(maxsize=4096)
-def _validator(schema: str, named: tuple[str, ...], values: str, now: datetime) -> Validator:
+def _validator(schema: str, named: tuple[str, ...], values: str, now: datetime | None) -> Validator:
     parameters = dict(zip(named, json.loads(values), strict=True))
-    return _dialect(now)(resolve(json.loads(schema), parameters))
+    return _dialect(now or _NEVER)(resolve(json.loads(schema), parameters))
 
 
 @lru_cache(maxsize=8)
@@ -110,6 +125,7 @@ def _dialect(now: datetime) -> Validator:
         )
 
     judges: dict[str, Judge] = {
+        "pattern": _pattern,
         "onlyMatching": _only_matching,
         "includes": _includes,
         "minimumVersion": _minimum_version,

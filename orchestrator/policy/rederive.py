@@ -94,7 +94,7 @@ def _parsed(rules: Mapping[str, bytes]) -> Rules:
     return _parsed_once(tuple(sorted(rules.items())))
 
 
-# A run asks for its rules four times, an auditor twice; they do not change meanwhile.
-@lru_cache(maxsize=1)
+# A run asks for its rules four times, an auditor for those of many runs; they seldom change.
+@lru_cache(maxsize=4)
 def _parsed_once(rules: tuple[tuple[str, bytes], ...]) -> Rules:
     return parse_rules(decode_rules(dict(rules)))

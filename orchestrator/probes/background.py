@@ -21,7 +21,8 @@ from orchestrator.drivers.files import write_atomically
 from orchestrator.drivers.process import spawn
 from orchestrator.drivers.processes import ProcessEntry, process_entry, send
 from orchestrator.model.errors import InfrastructureError
-from orchestrator.probes.journal import FILE, JournalWriter
+from orchestrator.probes.journal import JournalWriter
+from orchestrator.verdict.journal import FILE
 
 MARKER = "ANLAN_PROBE"
 _START_TIMEOUT_SECONDS = 15.0

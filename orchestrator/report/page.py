@@ -6,19 +6,18 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
+from importlib import resources
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 
 from orchestrator.evidence import layout, log
-from orchestrator.evidence.verify import raw_of
-from orchestrator.model.canonical import sha256, strict_loads
+from orchestrator.evidence.contents import Contents, contents_of
 from orchestrator.model.errors import InputError
 from orchestrator.model.fact import timestamp
 from orchestrator.model.policy import STATUSES
-from orchestrator.model.schema import check
 from orchestrator.report import charts
 
 _OWN = {layout.REPORT, layout.MANIFEST, layout.MANIFEST_ENVELOPE}
@@ -34,28 +33,30 @@ _CHART_HEIGHT = 70.0
 
 def render(run_dir: Path) -> str:
     """Return the HTML report of a run directory. Raises InputError when the run has not ended."""
-    return _render(layout.read_run_directory(run_dir), file=str(run_dir))
+    return _render(Contents(layout.read_run_directory(run_dir)), file=str(run_dir))
 
 
-def render_bundle(contents: Mapping[str, bytes]) -> bytes | None:
+def render_bundle(files: Mapping[str, bytes]) -> bytes | None:
     """Return the report that a bundle's files render to, to compare with the one it holds.
 
     None for a run of another version of this tool, whose report may have looked different.
     Raises InputError when the files are no run.
     """
+    contents = contents_of(files)
     plan = _document(contents, layout.PLAN, "plan")
     if plan["tool"]["version"] != version("anlan"):
         return None
     return _render(contents).encode()
 
 
-def _render(contents: Mapping[str, bytes], *, file: str = "") -> str:
+def _render(contents: Contents, *, file: str = "") -> str:
     plan = _document(contents, layout.PLAN, "plan", file=file)
     run = _document(contents, layout.RUN, "run", file=file)
     findings = None
     if layout.FINDINGS in contents:
         findings = _document(contents, layout.FINDINGS, "finding", file=file)
-    raw = raw_of(contents)
+    raw = contents.raw()
+    facts = _facts(contents)
     return _template().render(
         plan=plan,
         run=run,
@@ -64,11 +65,11 @@ def _render(contents: Mapping[str, bytes], *, file: str = "") -> str:
         retried=_retried(raw),
         targets=[_target(target) for target in run["derived"]["targets"]],
         findings=_findings(findings),
-        clocks=[fact for fact in _facts(raw) if fact["kind"] == "clock_offset"],
+        clocks=[fact for fact in facts if fact["kind"] == "clock_offset"],
         phases=charts.phases(run["derived"]["phases"]),
         timeline=_timeline(run["derived"], raw),
-        gaps=_gaps(run["derived"], findings, raw),
-        facts=_facts(raw),
+        gaps=_gaps(run["derived"], findings, facts),
+        facts=facts,
         evidence=_evidence(contents),
         version=version("anlan"),
     )
@@ -77,7 +78,7 @@ def _render(contents: Mapping[str, bytes], *, file: str = "") -> str:
 @cache
 def _template() -> Template:
     environment = Environment(
-        loader=PackageLoader("orchestrator.report"),
+        loader=FunctionLoader(_template_text),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -87,17 +88,21 @@ def _template() -> Template:
     return environment.get_template("report.html.j2")
 
 
-def _document(
-    contents: Mapping[str, bytes], path: str, schema: str, *, file: str = ""
-) -> dict[str, Any]:
+def _template_text(name: str) -> str:
+    """The text of a template, from a folder or from the standalone verifier's archive."""
+    folder = resources.files("orchestrator.report").joinpath("templates")
+    return folder.joinpath(name).read_text(encoding="utf-8")
+
+
+def _document(contents: Contents, path: str, schema: str, *, file: str = "") -> dict[str, Any]:
     if path not in contents:
         raise InputError(
             f"there is no {path.rsplit('/', maxsplit=1)[-1]}: the run has not ended",
             "resume it (`anlan drill resume RUN`), or list the runs with `anlan drill history`",
             file=file,
         )
-    data: dict[str, Any] = strict_loads(contents[path])
-    check(data, schema, file=f"{file}:{path}" if file else path)
+    name = f"{file}:{path}" if file else path
+    data: dict[str, Any] = contents.document(path, schema, file=name)
     return data
 
 
@@ -226,7 +231,9 @@ def _row(number: int, step: Mapping[str, Any], axis: charts.Scale) -> dict[str, 
 
 
 def _gaps(
-    derived: Mapping[str, Any], findings: Mapping[str, Any] | None, raw: Mapping[str, Any]
+    derived: Mapping[str, Any],
+    findings: Mapping[str, Any] | None,
+    facts: Sequence[Mapping[str, Any]],
 ) -> list[tuple[str, str, str]]:
     """(kind, what, why) of everything that was not observed: none of it counts as a pass."""
     gaps = [
@@ -254,25 +261,24 @@ def _gaps(
         ]
     gaps += [
         ("fact", f"{fact['kind']} of {fact['subject']}", f"{fact['status']}: {fact['error']}")
-        for fact in _facts(raw)
+        for fact in facts
         if fact["status"] != "observed"
     ]
     return gaps
 
 
-def _facts(raw: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    document = raw.get("facts")
-    if document is None:
+def _facts(contents: Contents) -> Sequence[Mapping[str, Any]]:
+    if layout.FACTS not in contents:
         return []
-    check(document, "facts", file=layout.FACTS)
+    document = contents.document(layout.FACTS, "facts", file=layout.FACTS)
     facts: Sequence[Mapping[str, Any]] = document["facts"]
     return facts
 
 
-def _evidence(contents: Mapping[str, bytes]) -> dict[str, Any]:
+def _evidence(contents: Contents) -> dict[str, Any]:
     """Every file with its digest, the signing keys, and where the log holds the run."""
     files = [
-        {"path": path, "size_bytes": len(content), "sha256": sha256(content)}
+        {"path": path, "size_bytes": len(content), "sha256": contents.digest(path)}
         for path, content in sorted(contents.items())
         if path not in _OWN
     ]

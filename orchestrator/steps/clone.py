@@ -6,11 +6,11 @@ from typing import Any
 
 from orchestrator.drivers.postgresql_standby import conninfo
 from orchestrator.probes import ledger
-from orchestrator.probes.journal import read_journal
 from orchestrator.steps.context import Context
 from orchestrator.steps.failover import keep_recovered
 from orchestrator.steps.registry import verb
 from orchestrator.steps.restore import twin_database, twin_of
+from orchestrator.verdict.journal import read_journal
 
 _BAD = {"ledger": {"unknown", "no_connection", "refused"}, "availability": {"error"}}
 

@@ -16,13 +16,14 @@ from orchestrator.drivers.postgresql_connection import connect_read_write
 from orchestrator.drivers.postgresql_room import fill_disk, log_time, out_of_room, room_bytes
 from orchestrator.model.errors import InfrastructureError, InputError
 from orchestrator.model.fact import timestamp
-from orchestrator.probes import availability, ledger
+from orchestrator.probes import ledger
 from orchestrator.probes.invariants import check_invariants
-from orchestrator.probes.journal import read_journal
 from orchestrator.steps import topology
 from orchestrator.steps.asking import ask_primary, call_no_failure, detector_of
 from orchestrator.steps.context import Context, StepFailed
 from orchestrator.steps.registry import verb
+from orchestrator.verdict.availability import first_ok_after
+from orchestrator.verdict.journal import read_journal
 
 _LEAST_ROOM_MIB = 64
 
@@ -262,7 +263,7 @@ def await_erp_write(context: Context) -> None:
     probe = context.probe_directory("availability")
 
     def answered() -> bool:
-        return availability.first_ok_after(read_journal(probe), fault) is not None
+        return first_ok_after(read_journal(probe), fault) is not None
 
     context.await_until("an acknowledged ERP write", answered)
     # The survivors run on for a moment, so that the ledger holds writes of the new primary too.

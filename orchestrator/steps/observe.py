@@ -8,9 +8,9 @@ import time
 from orchestrator.drivers.postgresql_connection import connect_read_write
 from orchestrator.probes import availability, ledger, primaries
 from orchestrator.probes.background import Probe
-from orchestrator.probes.journal import read_journal
 from orchestrator.steps.context import Context
 from orchestrator.steps.registry import verb
+from orchestrator.verdict.journal import read_journal
 
 _PROBE_SECONDS = 7200.0
 _FIRST_ANSWER_SECONDS = 30.0

@@ -10,12 +10,12 @@ from orchestrator.drivers.postgresql import PostgreSQL, Reach, ReplicaStatus, Ro
 from orchestrator.drivers.postgresql_connection import value
 from orchestrator.model.errors import Refused
 from orchestrator.probes import ledger
-from orchestrator.probes.journal import read_journal
 from orchestrator.steps import topology
 from orchestrator.steps.asking import ask_primary, call_no_failure
 from orchestrator.steps.context import Context, StepFailed
 from orchestrator.steps.detection import Absence
 from orchestrator.steps.registry import verb
+from orchestrator.verdict.journal import read_journal
 
 
 @verb(undo=topology.restore)

@@ -16,11 +16,11 @@ from orchestrator.drivers.objectstore import ObjectVersion
 from orchestrator.drivers.postgresql_connection import value
 from orchestrator.drivers.twin_database import TwinDatabase
 from orchestrator.model.errors import InfrastructureError
-from orchestrator.probes.journal import read_journal
 from orchestrator.steps.backup import repositories, side_by_side, store_of
 from orchestrator.steps.context import Context
 from orchestrator.steps.registry import verb
 from orchestrator.steps.restore import twin_database
+from orchestrator.verdict.journal import read_journal
 
 _INFO = re.compile(r"/(archive|backup)\.info(\.copy)?$")
 _SPARE_SECONDS = 5.0

@@ -19,12 +19,12 @@ from orchestrator.model.errors import InputError
 from orchestrator.model.fact import parse_timestamp
 from orchestrator.probes import ledger
 from orchestrator.probes.invariants import check_invariants, compare_rows
-from orchestrator.probes.journal import read_journal
 from orchestrator.probes.twin_client import transact
 from orchestrator.steps.backup import await_archived, backups_in, chosen_repository, repositories
 from orchestrator.steps.context import Context, StepFailed
 from orchestrator.steps.failover import keep_recovered
 from orchestrator.steps.registry import verb
+from orchestrator.verdict.journal import read_journal
 
 
 def twin_of(context: Context) -> Twin:

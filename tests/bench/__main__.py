@@ -18,7 +18,17 @@ from rich.console import Console
 from rich.table import Table
 
 from orchestrator.model.errors import AnlanError
-from tests.bench import engine, failover, kept, ledger, policies, readiness, restore, switchover
+from tests.bench import (
+    engine,
+    failover,
+    kept,
+    ledger,
+    policies,
+    readiness,
+    restore,
+    switchover,
+    verifying,
+)
 from tests.bench.figures import Comparison, Goal, Parts, alternate, medians
 from tests.bench.place import Place, find_place, throwaway_state
 
@@ -32,6 +42,7 @@ _CHOICES = (
     "policies",
     "ledger",
     "engine",
+    "verifying",
 )
 
 
@@ -74,15 +85,17 @@ def main(
     begun = datetime.now(UTC)
     load = os.getloadavg()
     try:
-        with find_place(descriptor) as place:
-            place.command("env", "check")
-            sections = [
-                measure(place, runs)
-                for name, measure in _SECTIONS.items()
-                if name in (only or _SECTIONS)
-            ]
-            if outages:
-                sections.append(_outages(place, outages))
+        sections = [_verifying(runs)] if "verifying" in (only or ("verifying",)) else []
+        if set(only) != {"verifying"} or outages:
+            with find_place(descriptor) as place:
+                place.command("env", "check")
+                sections += [
+                    measure(place, runs)
+                    for name, measure in _SECTIONS.items()
+                    if name in (only or _SECTIONS)
+                ]
+                if outages:
+                    sections.append(_outages(place, outages))
     except AnlanError as error:
         raise click.ClickException(str(error)) from error
     machine = {
@@ -188,6 +201,40 @@ def _ledger(place: Place, runs: int) -> Section:
         Goal(1.02),
     )
     return Section("ledger", [line], medians(ours), medians(bare))
+
+
+def _verifying(runs: int) -> Section:
+    """The one section that needs no environment."""
+    _say("verifying")
+    ours = []
+    for number in range(runs):
+        ours.append(verifying.sample())
+        each, peak = ours[-1]["bundle"], ours[-1]["peak_bytes"] / 2**20
+        _say(
+            f"  {number + 1}/{runs}: {each * 1e3:.0f} ms a bundle, {1 / each:.1f} a second, "
+            f"at most {peak:.0f} MiB"
+        )
+    lines = [
+        Comparison(
+            f"verifying: {verifying.QUARTER} bundles",
+            "processor time for a quarter's evidence, scaled from that of "
+            f"{verifying.BUNDLES - 1} bundles of real size",
+            [verifying.QUARTER * one["bundle"] for one in ours],
+            [],
+            Goal(0, 10.0),
+        ),
+        Comparison(
+            "verifying: the first bundle",
+            "processor time, with the policies parsed for the first time",
+            _column(ours, "first"),
+            [],
+        ),
+    ]
+    return Section("verifying", lines, medians([_seconds_of(one) for one in ours]), {})
+
+
+def _seconds_of(parts: Parts) -> Parts:
+    return {name: value for name, value in parts.items() if not name.endswith("_bytes")}
 
 
 def _outages(place: Place, count: int) -> Section:

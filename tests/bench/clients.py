@@ -16,7 +16,8 @@ from orchestrator.model.environment import Environment
 from orchestrator.model.errors import InfrastructureError
 from orchestrator.probes import availability, ledger
 from orchestrator.probes.background import Probe
-from orchestrator.probes.journal import read_journal
+from orchestrator.verdict.availability import first_ok_after
+from orchestrator.verdict.journal import read_journal
 from tests.bench.figures import Parts
 from tests.bench.place import Place
 from tests.bench.script import parts_of, run_script
@@ -66,7 +67,7 @@ def site_variables(environment: Environment) -> dict[str, str]:
 def _await_write(probe: Probe, after_ns: int) -> int:
     """When the first write begun after a moment was acknowledged (monotonic ns)."""
     deadline = time.monotonic() + _WRITE_SECONDS
-    while (found := availability.first_ok_after(read_journal(probe.directory), after_ns)) is None:
+    while (found := first_ok_after(read_journal(probe.directory), after_ns)) is None:
         if time.monotonic() > deadline:
             raise InfrastructureError("no ERP write is acknowledged", "read the ERP's log")
         time.sleep(0.05)

@@ -16,7 +16,7 @@ from orchestrator.drivers.postgresql_connection import connect_read_write
 from orchestrator.drivers.secrets import Secrets
 from orchestrator.model.errors import InfrastructureError
 from orchestrator.probes import ledger
-from orchestrator.probes.journal import read_journal
+from orchestrator.verdict.journal import read_journal
 from tests.bench.figures import Parts
 from tests.bench.place import Place
 

@@ -23,7 +23,10 @@ from orchestrator.drivers.secrets import Secrets
 from orchestrator.model.environment import Environment
 from orchestrator.model.errors import InfrastructureError, InputError, Refused
 from orchestrator.probes import availability, ledger, primaries
-from orchestrator.probes.journal import read_journal
+from orchestrator.verdict.availability import first_ok_after
+from orchestrator.verdict.journal import read_journal
+from orchestrator.verdict.ledger import first_acknowledged_after, reconcile
+from orchestrator.verdict.primaries import judge
 
 Servers = dict[str, PostgreSQL]
 RUN = "contract-failover"
@@ -237,9 +240,7 @@ def test_failover_loses_nothing_and_failback_rejoins_the_old_primary(
     assert b.synchronous_names() == ""
 
     deadline = time.monotonic() + 30
-    while (
-        availability.first_ok_after(read_journal(probes / "availability"), fault.ended_ns) is None
-    ):
+    while first_ok_after(read_journal(probes / "availability"), fault.ended_ns) is None:
         assert time.monotonic() < deadline
         time.sleep(0.1)
     time.sleep(0.5)
@@ -262,13 +263,13 @@ def test_failover_loses_nothing_and_failback_rejoins_the_old_primary(
     # Judged in the system that survived.
     journal = read_journal(probes / "ledger")
     with connect_read_write(environment, secrets.database_login()) as connection:
-        result = ledger.reconcile(journal, ledger.recovered_keys(connection, RUN), fault.began_ns)
+        result = reconcile(journal, ledger.recovered_keys(connection, RUN), fault.began_ns)
     assert result.acknowledged == result.recovered > 100
     assert (result.lost, result.rpo_transactions, result.rpo_seconds) == ((), 0, 0.0)
-    first_write = ledger.first_acknowledged_after(journal, fault.ended_ns)
+    first_write = first_acknowledged_after(journal, fault.ended_ns)
     assert first_write is not None
     assert (first_write - fault.began_ns) / 1e9 < environment.targets.rto_seconds
-    first_erp = availability.first_ok_after(read_journal(probes / "availability"), fault.ended_ns)
+    first_erp = first_ok_after(read_journal(probes / "availability"), fault.ended_ns)
     assert first_erp is not None
     assert (first_erp - fault.began_ns) / 1e9 < environment.targets.rto_seconds
     print(
@@ -276,7 +277,7 @@ def test_failover_loses_nothing_and_failback_rejoins_the_old_primary(
         f"{(first_write - fault.began_ns) / 1e9:.3f} s, to first ERP write "
         f"{(first_erp - fault.began_ns) / 1e9:.3f} s"
     )
-    verdict = primaries.judge(read_journal(probes / "primaries"))
+    verdict = judge(read_journal(probes / "primaries"))
     assert verdict.dual == ()
     assert {span.site for span in verdict.spans} == {"a", "b"}
     assert all(verdict.answers.values())
@@ -300,9 +301,7 @@ def test_the_ledger_lists_by_key_what_was_acknowledged_and_is_gone(
             ([entry["key"] for entry in doomed],),
         )
         fault = int(doomed[0]["t"]) + 250_000_000
-        result = ledger.reconcile(
-            journal, ledger.recovered_keys(connection, "contract-lost"), fault
-        )
+        result = reconcile(journal, ledger.recovered_keys(connection, "contract-lost"), fault)
         assert set(result.lost) == {entry["key"] for entry in doomed}
         assert result.rpo_transactions == 5
         assert result.rpo_seconds == pytest.approx(0.25)

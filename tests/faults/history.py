@@ -18,7 +18,7 @@ from psycopg.errors import ReadOnlySqlTransaction
 from orchestrator.drivers.credentials import Credentials
 from orchestrator.drivers.postgresql_connection import connection_parameters, value
 from orchestrator.model.environment import Environment
-from orchestrator.probes.journal import read_journal
+from orchestrator.verdict.journal import read_journal
 from tests.faults.check_history import SCHEMA
 
 _WRITE_PAUSE_SECONDS = 0.04

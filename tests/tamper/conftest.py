@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,19 @@ from orchestrator.evidence import LocalSigner
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))  # run_samples
 
-from forgers import FAILED, SAMPLE, Good, build
+from forgers import FAILED, SAMPLE, TWINS, Good, build
+
+from tests.standalone import Twin
+
+
+@pytest.fixture(scope="session", autouse=True)
+def twin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Twin]:
+    """The standalone verifier beside: `Good.check` asks it too."""
+    made = Twin(tmp_path_factory.mktemp("twin"))
+    TWINS.append(made)
+    yield made
+    TWINS.clear()
+    made.close()
 
 
 @pytest.fixture(scope="session")

@@ -9,12 +9,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from hypothesis import currently_in_test_context
 from run_samples import REDERIVE, Clock, Sample, record, write_plan, write_result
 
 from orchestrator.evidence import (
@@ -30,7 +32,12 @@ from orchestrator.evidence import (
 )
 from orchestrator.model.canonical import canonical, sha256
 from orchestrator.report import render
+from tests.standalone import Twin
 
+ALL = os.environ.get("ANLAN_TAMPER") == "all"
+"""Whether every byte is flipped, and every random case put to the standalone verifier too."""
+TWINS: list[Twin] = []
+"""The standalone verifier, which must say the same of every bundle; none where it cannot run."""
 SAMPLE = Sample(run_id="20261125-failover-good")
 FAILED = Sample(
     run_id="20261125-failover-fail",
@@ -52,9 +59,12 @@ class Good:
     def check(
         self, packed: bytes, expect: Expectation | None = None, threshold: int = 1
     ) -> Verification:
-        return verify(
-            packed, [self.signer.public_key], REDERIVE, expect=expect, threshold=threshold
-        )
+        key = self.signer.public_key
+        found = verify(packed, [key], REDERIVE, expect=expect, threshold=threshold)
+        # Of the random ones a few hundred: each is asked twice.
+        if TWINS and (ALL or not currently_in_test_context()):
+            TWINS[0].agrees(packed, key, expect, threshold, found)
+        return found
 
     def pack(self, **edits: bytes | None) -> bytes:
         """The archive with files replaced (None: left out), without any new signature."""

@@ -29,7 +29,6 @@ from orchestrator.evidence import (
     EvidenceStore,
     Expectation,
     LocalSigner,
-    audit,
     bundle,
     dsse,
     key_id,
@@ -39,6 +38,7 @@ from orchestrator.evidence import (
 )
 from orchestrator.evidence import layout as at
 from orchestrator.evidence import log as evidence_log
+from orchestrator.evidence.audit import audit
 from orchestrator.evidence.statement import FILES, PAYLOAD_TYPE, PREDICATES
 from orchestrator.model.canonical import canonical
 

@@ -7,21 +7,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from orchestrator.engine.verdict import derive
 from orchestrator.evidence import EvidenceStore, Rederive, Signer
+from orchestrator.evidence.contents import raw_of
 from orchestrator.evidence.layout import read_run_directory
-from orchestrator.evidence.verify import raw_of
 from orchestrator.evidence.waivers import judge as judge_waivers
 from orchestrator.model.fact import Fact, facts_document, timestamp
 from orchestrator.policy.rederive import rederive_findings, rederive_recovered
 from orchestrator.report import render_bundle
+from orchestrator.verdict import derive
 
+Change = Callable[[dict[str, bytes], datetime, datetime], dict[str, bytes]]
+"""(raw data, when the survivor was judged, when the run ended) → raw data."""
 SECOND = 1_000_000_000
 ORIGIN_NS = 9_000 * SECOND
 
@@ -159,7 +162,10 @@ _TITLES = {
 
 @dataclass(frozen=True)
 class Sample:
-    """What to make; `lost` acknowledged writes are not in the recovered table."""
+    """What to make; `lost` acknowledged writes are not in the recovered table.
+
+    `rate` is how often a second the ledger writes, and half of it the ERP's clients.
+    """
 
     drill: str = "failover"
     run_id: str = "20261125-031500-failover-ab12"
@@ -177,6 +183,7 @@ class Sample:
     rule: dict[str, Any] | None = None
     waiver_rule: dict[str, Any] | None = None
     waivers: dict[str, bytes] = field(default_factory=dict)
+    rate: int = 10
 
     @property
     def environment(self) -> dict[str, Any]:
@@ -267,8 +274,8 @@ def _raw(sample: Sample) -> dict[str, bytes]:
     ledger = [_header("ledger", sample.run_id, sample.started_at, writers=4)]
     availability = [_header("availability", sample.run_id, sample.started_at, clients=2)]
     keys: list[str] = []
-    for number in range(int(end * 10)):
-        at, key = number / 10, f"1f-{number % 4}-{number}"
+    for number in range(int(end * sample.rate)):
+        at, key = number / sample.rate, f"1f-{number % 4}-{number}"
         moment = ORIGIN_NS + int(at * SECOND)
         out = fault is not None and fault <= at < first_ok
         if out:
@@ -288,7 +295,7 @@ def _raw(sample: Sample) -> dict[str, bytes]:
         if number % 2 == 0:
             done = moment + 20_000_000
             availability.append({"kind": "ok", "t": done, "began": moment, "id": number})
-    before = [k for k in keys if fault is None or int(k.rsplit("-", 1)[1]) / 10 < fault]
+    before = [k for k in keys if fault is None or int(k.rsplit("-", 1)[1]) / sample.rate < fault]
     lost = set(before[len(before) - sample.lost :]) if sample.lost else set()
     raw = {
         "raw/steps.jsonl": lines(_steps(sample, schedule, end)),
@@ -411,7 +418,7 @@ def make_plan(sample: Sample, environment: bytes, drill: bytes) -> dict[str, Any
 def write_plan(run_dir: Path, sample: Sample) -> None:
     """What the engine writes before a run starts."""
     environment, drill = dump(sample.environment), f"name: {sample.drill}\n".encode()
-    _write(
+    write(
         run_dir,
         {
             "plan.json": dump(make_plan(sample, environment, drill)),
@@ -422,27 +429,32 @@ def write_plan(run_dir: Path, sample: Sample) -> None:
     )
 
 
-def write_result(
+def write_result(run_dir: Path, sample: Sample) -> None:
+    """What the engine writes when a run has ended."""
+    rules = {name: text.encode() for name, text in POLICIES.items()}
+    run_of(run_dir, sample, sample.environment, rules)
+
+
+def run_of(
     run_dir: Path,
     sample: Sample,
+    environment: dict[str, Any],
+    rules: Mapping[str, bytes],
+    change: Change = lambda raw, _seen, _ended: raw,
 ) -> None:
-    """What the engine writes when a run has ended."""
-    raw = _raw(sample)
-    _write(run_dir, raw)
+    """Write the result of a run by these rules; `change` may put other data in the place of raw."""
     schedule = _schedule(sample)
     end = max(at + seconds for _, _, at, seconds, status in schedule if status != "not_run")
     ended_at = sample.started_at + timedelta(seconds=end)
-    rules = {name: text.encode() for name, text in POLICIES.items()}
+    raw = change(_raw(sample), _judged_at(sample, schedule), ended_at)
+    write(run_dir, raw)
     facts = json.loads(raw["raw/facts.json"])
     judged = judge_waivers(sample.waivers, sample.waiver_rule, "local", ended_at)
-    findings = rederive_findings(
-        rules, facts, sample.environment, ended_at, waivers=judged.counting
-    )
+    findings = rederive_findings(rules, facts, environment, ended_at, waivers=judged.counting)
     plan = json.loads((run_dir / "plan.json").read_bytes())
     measured = raw_of(read_run_directory(run_dir))
     if kept := measured.get("recovered_facts"):
-        recovered = rederive_recovered(rules, plan, kept, sample.environment)
-        measured["recovered_findings"] = recovered
+        measured["recovered_findings"] = rederive_recovered(rules, plan, kept, environment)
     derived = derive(plan, {**measured, "findings": findings})
     run = {
         "schema": "anlan.run/v1",
@@ -454,7 +466,13 @@ def write_result(
         "exit_code": derived["exit_code"],
         "derived": derived,
     }
-    _write(run_dir, {"run.json": dump(run), "findings.json": dump(findings)})
+    write(run_dir, {"run.json": dump(run), "findings.json": dump(findings)})
+
+
+def _judged_at(sample: Sample, schedule: list[Any]) -> datetime:
+    """When the step that puts the survivor under the policies has ended."""
+    ends = {name: at + seconds for name, _, at, seconds, status in schedule if status == "done"}
+    return sample.started_at + timedelta(seconds=ends.get("judge-recovered", 0.0))
 
 
 class Clock:
@@ -480,7 +498,8 @@ def record(state: Path, sample: Sample, signer: Signer) -> Path:
     return run_dir
 
 
-def _write(run_dir: Path, files: dict[str, bytes]) -> None:
+def write(run_dir: Path, files: dict[str, bytes]) -> None:
+    """Write files below a run directory."""
     for name, content in files.items():
         path = run_dir / name
         path.parent.mkdir(parents=True, exist_ok=True)

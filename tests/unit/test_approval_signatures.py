@@ -13,10 +13,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from run_samples import ENVIRONMENT, Sample, dump, make_plan
 
 from orchestrator.engine import permit, runs
-from orchestrator.engine.verdict import derive
 from orchestrator.evidence import LocalSigner
 from orchestrator.evidence.approvals import check_rule, decide, judge
 from orchestrator.model.errors import InputError, Refused
+from orchestrator.verdict import derive
+from orchestrator.verdict.permission import why_not
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 KEYS = {name: LocalSigner(Ed25519PrivateKey.generate()) for name in ("li-wei", "wang", "chen")}
@@ -207,10 +208,10 @@ def test_a_plan_that_was_changed_after_its_approval_has_none(run: runs.Run) -> N
 def test_an_approved_run_waits_for_its_window() -> None:
     about = plan(required=0, change_windows=[WINDOW])
     said = judge(about, {})
-    assert permit.why_not(about, said, NOW) == ""
+    assert why_not(about, said, NOW) == ""
     late = NOW.replace(hour=13)
     expected = "outside of the change windows; the next opens 2026-12-05T11:00Z"
-    assert permit.why_not(about, said, late) == expected
+    assert why_not(about, said, late) == expected
 
 
 def derived(about: dict[str, Any], began: datetime, *names: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.engine import runs
 from orchestrator.engine.budget import Clients, Judge
-from orchestrator.engine.verdict import derive
+from orchestrator.verdict import derive
 
 S = 1_000_000_000
 

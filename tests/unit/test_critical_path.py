@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.engine.critical_path import critical_path
+from orchestrator.verdict.critical_path import critical_path
 
 # fetch and login run side by side; open needs both.
 PLAN = [

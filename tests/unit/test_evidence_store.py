@@ -20,7 +20,6 @@ from run_samples import REDERIVE, Clock, Sample, record, write_plan, write_resul
 from orchestrator.evidence import (
     EvidenceStore,
     LocalSigner,
-    audit,
     key_id,
     layout,
     load_public_key,
@@ -28,6 +27,7 @@ from orchestrator.evidence import (
     note,
     verify,
 )
+from orchestrator.evidence.audit import audit
 from orchestrator.model.errors import InputError, Refused
 
 KEY = bytes(range(32))

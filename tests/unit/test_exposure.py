@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestrator.engine.verdict import derive
+from orchestrator.verdict import derive
 from tests.unit.test_verdict import S, good, plan
 
 

@@ -12,6 +12,7 @@ from orchestrator.collect.kinds import KINDS, OF_RECORDS
 from orchestrator.model.conditions import references
 from orchestrator.model.errors import InputError
 from orchestrator.model.fact_kinds import RECORD_KINDS, fact_kinds
+from orchestrator.model.yaml_text import load_yaml
 from orchestrator.policy import Parameters, Rules, decode_rules, parse_rules
 from orchestrator.policy.examples import try_examples
 
@@ -39,6 +40,12 @@ def test_every_policy_loads_and_its_parameters_resolve_and_are_used(rules: Rules
     for policy in rules.policies:
         used = {name for one in (*policy.where, *policy.must) for name in references(one.schema)}
         assert used == set(parameters.resolve(policy)), policy.id
+
+
+def test_both_readers_of_yaml_read_the_rules_alike() -> None:
+    """The standalone verifier has no libyaml."""
+    for name, text in files().items():
+        assert load_yaml(text) == yaml.load(text, yaml.SafeLoader), name
 
 
 def test_every_policy_holds_its_examples(rules: Rules) -> None:

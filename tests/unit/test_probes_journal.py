@@ -14,11 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.model.errors import InfrastructureError
-from orchestrator.probes.availability import first_failure_after, first_ok_after, outages
 from orchestrator.probes.background import Probe
-from orchestrator.probes.journal import FILE, Journal, JournalWriter, read_journal
-from orchestrator.probes.ledger import first_acknowledged_after, rate_per_second
-from orchestrator.probes.primaries import judge
+from orchestrator.probes.journal import JournalWriter
+from orchestrator.verdict.availability import first_failure_after, first_ok_after, outages
+from orchestrator.verdict.journal import FILE, Journal, read_journal
+from orchestrator.verdict.ledger import first_acknowledged_after, rate_per_second
+from orchestrator.verdict.primaries import judge
 
 SECOND = 1_000_000_000
 

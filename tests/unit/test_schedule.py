@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.engine.worker import Pauses
-from orchestrator.evidence import EvidenceStore, LocalSigner, audit
+from orchestrator.evidence import EvidenceStore, LocalSigner
+from orchestrator.evidence.audit import audit
 from orchestrator.model.errors import InputError
 from orchestrator.model.folders import data_folder
 from orchestrator.model.schedule import applied, expected, parse_schedule, slots

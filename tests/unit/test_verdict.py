@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.engine.verdict import derive
+from orchestrator.verdict import derive
 
 S = 1_000_000_000
 BOOT = "boot-1"

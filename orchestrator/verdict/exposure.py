@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from orchestrator.probes.journal import Journal
+from orchestrator.verdict.journal import Journal
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,10 @@ def critical_path(
         for row in rows
         if row["started_seconds"] is not None and row["seconds"] is not None
     }
-    needs = {step["id"]: [name for name in step["needs"] if name in times] for step in plan_steps}
+    needs: dict[str, list[str]] = {}
+    for step in plan_steps:  # a step needs those before it: else the chain would have no end
+        before = needs.keys() & times.keys()
+        needs[step["id"]] = [name for name in step["needs"] if name in before]
     if not times:
         return {"steps": [], "seconds": 0.0, "between_seconds": 0.0}
 

@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from orchestrator.engine import permit
-from orchestrator.engine.critical_path import critical_path
-from orchestrator.engine.measure import Steps, check_of, measure, rounded
 from orchestrator.model.policy import BAD, STATUSES, is_waived
 from orchestrator.model.recovered import judging_step
+from orchestrator.verdict import permission
+from orchestrator.verdict.critical_path import critical_path
+from orchestrator.verdict.measure import Steps, check_of, measure, rounded
 
 EXIT_CODES = {"pass": 0, "fail": 1, "inconclusive": 5}
 
@@ -51,7 +51,7 @@ def derive(plan: Mapping[str, Any], raw: Mapping[str, Any]) -> dict[str, Any]:
     measured = measure(plan, steps, raw, doubts)
     checks = (
         steps.checks()
-        + [check_of("permit", *one) for one in permit.checks(plan, raw)]
+        + [check_of("permit", *one) for one in permission.checks(plan, raw)]
         + measured.pop("checks")
         + _recovered_checks(plan, steps, raw.get("recovered_findings"))
     )

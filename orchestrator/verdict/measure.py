@@ -1,6 +1,6 @@
 """What was measured in a run: RTO with its phases, RPO by key, outages, and what follows from them.
 
-Pure, from the raw data alone; `engine.verdict` makes the verdict of it.
+Pure, from the raw data alone; `verdict.derive` makes the verdict of it.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestrator.model.errors import InfrastructureError
-from orchestrator.probes import availability, exposure, ledger, primaries
-from orchestrator.probes.journal import Journal, journal_of
+from orchestrator.verdict import availability, exposure, ledger, primaries
+from orchestrator.verdict.journal import Journal, journal_of
 
 # The parts of the RTO: the mark that ends each, from the mark before it; the first begins at
 # the mark `fault` (the injected fault, or the order to restore).

@@ -1,0 +1,206 @@
+"""`anlan evidence verify`, which is also the command of the standalone verifier.
+
+It needs nothing but the bundle and the key file: no environment, no network, no state.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from orchestrator.cli import common
+from orchestrator.model.errors import InputError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    from orchestrator.evidence import Problem, Rederive, Verification
+
+_COLOURS = {
+    **dict.fromkeys(("VALID", "pass"), "green"),
+    **dict.fromkeys(("INVALID", "fail"), "red"),
+}
+_SIGNS = {"pass": "✔", "fail": "✘", "inconclusive": "?"}
+trust_option = click.option(
+    "--trust",
+    "trust",
+    multiple=True,
+    required=True,
+    metavar="KEYFILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Public key (PEM) that you got over a way you trust; may be given again.",
+)
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@trust_option
+@click.option("--run", "run_id", default="", help="The run that it must be about.")
+@click.option("--environment", default="", help="The environment that it must be about.")
+@click.option(
+    "--not-before", metavar="TIME", default="", help="Refuse an older run, e.g. 2026-10-01."
+)
+@click.option(
+    "--approvals",
+    "rule",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The approval rule (YAML) that a run with impact on production must have had.",
+)
+@click.option(
+    "--threshold",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="How many of the trust keys must have signed.",
+)
+@common.json_option
+def verify(
+    *,
+    bundle: Path,
+    trust: Sequence[Path],
+    run_id: str,
+    environment: str,
+    not_before: str,
+    rule: Path | None,
+    threshold: int,
+    as_json: bool,
+) -> int:
+    """Verify an evidence bundle offline and show what it proves.
+
+    Trusts the key files alone, and derives every verdict, policy result and the report again from
+    the raw data. Exit code 0: VALID; 1: INVALID, INCOMPLETE or UNTRUSTED; 2: unusable input.
+    """
+    from orchestrator.evidence import Expectation  # noqa: PLC0415
+    from orchestrator.evidence import verify as verify_bundle  # noqa: PLC0415
+
+    found = verify_bundle(
+        bundle,
+        load_keys(trust),
+        rederive(),
+        expect=Expectation(run_id, environment, _time(not_before), _rule(rule)),
+        threshold=threshold,
+    )
+    if as_json:
+        common.emit({"bundle": str(bundle), **found.to_json()})
+    else:
+        _show(bundle, found)
+    return 0 if found.status == "VALID" else 1
+
+
+def rederive() -> Rederive:
+    """Return how this tool derives verdicts, policy results and reports again."""
+    from orchestrator.evidence import Rederive  # noqa: PLC0415
+    from orchestrator.policy.rederive import rederive_findings, rederive_recovered  # noqa: PLC0415
+    from orchestrator.report import render_bundle  # noqa: PLC0415
+    from orchestrator.verdict import derive  # noqa: PLC0415
+
+    return Rederive(rederive_findings, derive, rederive_recovered, render_bundle)
+
+
+def load_keys(files: Sequence[Path]) -> list[Ed25519PublicKey]:
+    """Return the trust keys of these files. Raises InputError."""
+    from orchestrator.evidence import load_public_key  # noqa: PLC0415
+
+    return [load_public_key(file) for file in files]
+
+
+def echo(text: str) -> None:
+    """Print for people: colours on a terminal only, and not when NO_COLOR is set."""
+    click.echo(text, color=False if os.environ.get("NO_COLOR") else None)
+
+
+def status_text(status: str) -> str:
+    """Return the status of a bundle or a log, in its colour."""
+    return click.style(status, fg=_COLOURS.get(status, "yellow"), bold=True)
+
+
+def say_problems(problems: Sequence[Problem]) -> None:
+    """Print each problem: its code, where it is, what it is."""
+    for problem in problems:
+        where = f"{_plain(problem.path)}: " if problem.path else ""
+        code = click.style(f"{problem.code:<18}", fg="red")
+        echo(f"  {code} {where}{_plain(problem.message)}")
+
+
+def _rule(file: Path | None) -> dict[str, Any] | None:
+    from orchestrator.evidence.approvals import load_rule  # noqa: PLC0415
+
+    return load_rule(file) if file else None
+
+
+def _time(text: str) -> datetime | None:
+    """A moment; one without a zone is UTC. Raises InputError."""
+    if not text:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise InputError(
+            f"{text!r} is no time", "write 2026-10-01 or 2026-10-01T08:00:00Z", path="--not-before"
+        ) from error
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _show(bundle: Path, found: Verification) -> None:
+    echo(f"{status_text(found.status)}  {_plain(str(bundle))}")
+    say_problems(found.problems)
+    if not (summary := found.summary):
+        return
+    if found.status != "VALID":
+        echo(click.style("what it states, which is not proven:", dim=True))
+    rows = [
+        ("run", summary["run_id"]),
+        ("drill", f"{summary['drill']} on {summary['environment']}"),
+        ("time", f"{summary['started_at']} to {summary['ended_at']}"),
+        *_measures(summary),
+        ("policies", _counts(summary["policies"])),
+        ("log", " to ".join(str(index) for index in summary["log"]) or "–"),
+        ("signed by", ", ".join(summary["signers"]) or "none of the trust keys"),
+        ("made with", f"anlan {summary['tool']}"),
+    ]
+    echo(f"  {'verdict':<10}{_verdict(summary['verdict'])}  (derived again)")
+    for name, value in rows:
+        echo(f"  {name:<10}{_plain(str(value))}")
+
+
+def _plain(text: str) -> str:
+    """What a bundle says, for a terminal: nothing in it may move the cursor or hide a line."""
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
+
+
+def _verdict(verdict: str | None) -> str:
+    if verdict is None:
+        return "–"
+    return click.style(
+        f"{_SIGNS.get(verdict, '·')} {verdict}", fg=_COLOURS.get(verdict, "yellow"), bold=True
+    )
+
+
+def _measures(summary: dict[str, Any]) -> list[tuple[str, str]]:
+    """What was measured, or should have been: title and text."""
+    names = (
+        ("RTO", "rto_seconds", " s"),
+        ("RPO", "rpo_transactions", " transactions"),
+        ("RPO", "rpo_seconds", " s"),
+    )
+    return [(title, text) for title, name, unit in names if (text := _measure(summary, name, unit))]
+
+
+def _measure(summary: dict[str, Any], name: str, unit: str) -> str:
+    value = summary[name]
+    shown = "not observed" if value is None else f"{value:g}{unit}"
+    target = next((one for one in summary["targets"] if one["name"] == name), None)
+    if target is None:
+        return "" if value is None else shown
+    met = {True: "met", False: "MISSED", None: "not observed"}[target["met"]]
+    return f"{shown} (target {target['target']:g}{unit}: {met})"
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "none"
