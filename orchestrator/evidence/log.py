@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import os
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -43,6 +44,8 @@ _ENTRY = re.compile(
     rb'"time":"(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z)"\}'
 )
 
+_STATEMENT, _TIME = slice(-100, -36), slice(-26, -2)
+
 
 def utc_now() -> datetime:
     """The time now, aware, UTC."""
@@ -59,14 +62,22 @@ class LogError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry; `statement` is the sha256 of the signed statement, `time` never goes back."""
+    """One entry. It keeps little beside its leaf: there may be a million."""
 
     index: int
     kind: str
     run_id: str
-    statement: str
-    time: datetime
     leaf: bytes
+
+    @property
+    def statement(self) -> str:
+        """The sha256 of the signed statement (64 hex digits)."""
+        return self.leaf[_STATEMENT].decode()
+
+    @property
+    def time(self) -> datetime:
+        """When it was logged (UTC); never before the entry above."""
+        return parse_timestamp(self.leaf[_TIME].decode())
 
     @property
     def digest(self) -> str:
@@ -79,14 +90,14 @@ def parse_entry(leaf: bytes, index: int) -> Entry:
     match = _ENTRY.fullmatch(leaf)
     if match is None:
         raise LogError("log-entry", f"entry {index} is none")
-    kind, run_id, statement, time = (part.decode() for part in match.groups())
+    kind, run_id = sys.intern(match["kind"].decode()), match["run_id"].decode()
     if kind not in KINDS:
         raise LogError("log-entry", f"entry {index} is of no known kind ({kind})")
     try:
-        moment = parse_timestamp(time)
+        parse_timestamp(match["time"].decode())
     except ValueError as error:
         raise LogError("log-entry", f"entry {index}: {error}") from error
-    return Entry(index, kind, run_id, statement, moment, leaf)
+    return Entry(index, kind, run_id, leaf)
 
 
 def verify(
@@ -126,7 +137,7 @@ def _verify_tiles(
         if merkle.leaf_hash(leaf) != hashes[index]:
             raise LogError("log-entry", f"entry {index} was changed, moved or replaced")
         entry = parse_entry(leaf, index)
-        if found and entry.time < found[-1].time:
+        if found and entry.leaf[_TIME] < found[-1].leaf[_TIME]:
             raise LogError("log-time", f"entry {index} is dated before the one before it")
         found.append(entry)
     if known is not None:

@@ -23,6 +23,7 @@ from tests.bench import (
     failover,
     kept,
     ledger,
+    log,
     policies,
     readiness,
     restore,
@@ -43,6 +44,7 @@ _CHOICES = (
     "ledger",
     "engine",
     "verifying",
+    "log",
 )
 
 
@@ -85,8 +87,8 @@ def main(
     begun = datetime.now(UTC)
     load = os.getloadavg()
     try:
-        sections = [_verifying(runs)] if "verifying" in (only or ("verifying",)) else []
-        if set(only) != {"verifying"} or outages:
+        sections = [measure(runs) for name, measure in _ALONE.items() if name in (only or _ALONE)]
+        if not only or set(only) - _ALONE.keys() or outages:
             with find_place(descriptor) as place:
                 place.command("env", "check")
                 sections += [
@@ -204,7 +206,7 @@ def _ledger(place: Place, runs: int) -> Section:
 
 
 def _verifying(runs: int) -> Section:
-    """The one section that needs no environment."""
+    """Needs no environment."""
     _say("verifying")
     ours = []
     for number in range(runs):
@@ -231,6 +233,33 @@ def _verifying(runs: int) -> Section:
         ),
     ]
     return Section("verifying", lines, medians([_seconds_of(one) for one in ours]), {})
+
+
+def _log(runs: int) -> Section:
+    """Needs no environment."""
+    _say("log")
+    ours = []
+    for number in range(runs):
+        ours.append(log.sample())
+        rate, peak = 1 / ours[-1]["append"], ours[-1]["peak_bytes"] / 2**20
+        _say(f"  {number + 1}/{runs}: {rate:.0f} statements a second, at most {peak:.0f} MiB")
+    lines = [
+        Comparison(
+            "log: 2,000 statements",
+            f"logged, {log.BATCH} under a checkpoint, each on disk",
+            [2_000 * one["append"] for one in ours],
+            [],
+            Goal(0, 1.0),
+        ),
+        Comparison(
+            "log: a million entries",
+            "processor time to verify all of a log: every hash, entry and the checkpoint",
+            _column(ours, "verify"),
+            [],
+            Goal(0, 20.0),
+        ),
+    ]
+    return Section("log", lines, medians([_seconds_of(one) for one in ours]), {})
 
 
 def _seconds_of(parts: Parts) -> Parts:
@@ -326,6 +355,8 @@ def _engine(place: Place, runs: int) -> Section:
     return Section("engine", lines, medians(ours), medians(bare))
 
 
+_ALONE: Mapping[str, Callable[[int], Section]] = {"verifying": _verifying, "log": _log}
+"""What needs no environment."""
 _SECTIONS: Mapping[str, Callable[[Place, int], Section]] = {
     "restore": _restore,
     "kept": _kept,
