@@ -53,7 +53,7 @@ def _failed(
             yield _action(
                 "step",
                 step.id,
-                f"Step “{step.title['en']}” failed ({step.error}): correct it and run the drill "
+                f"Step {step.title['en']!r} failed ({step.error}): correct it and run the drill "
                 "again.",
                 f"步骤“{step.title['zh']}”失败（{step.error}）：修正后重新演练。",
             )
@@ -62,19 +62,31 @@ def _failed(
             name = check.name.replace("_", " ")
             yield _action(
                 "check",
-                f"{check.step} · {name}",
+                f"{check.step}: {name}",
                 f"This check failed ({check.detail}): find out why, and run the drill again.",
                 f"该检查未通过（{check.detail}）：查明原因后重新演练。",
             )
     for target in targets:
         if target.state == "fail":
-            yield _action(
-                "target",
-                target.name,
-                f"{target.title['en']} missed its target: shorten what took longest, or have "
-                "the target decided anew.",
-                f"{target.title['zh']}未达目标：缩短耗时最长的环节，或重新议定目标。",
-            )
+            yield _missed(target)
+
+
+def _missed(target: Target) -> Action:
+    if target.short == "RPO":
+        return _action(
+            "target",
+            target.name,
+            f"{target.title['en']} missed its target: find out which acknowledged writes were "
+            "lost, and why replication or the archive did not hold them.",
+            f"{target.title['zh']}未达目标：查明丢失了哪些已确认的写入，以及复制或归档为何未保存它们。",
+        )
+    return _action(
+        "target",
+        target.name,
+        f"{target.title['en']} missed its target: shorten what took longest, or have the target "
+        "decided anew.",
+        f"{target.title['zh']}未达目标：缩短耗时最长的环节，或重新议定目标。",
+    )
 
 
 def _unknown(
@@ -93,7 +105,7 @@ def _unknown(
             name = check.name.replace("_", " ")
             yield _action(
                 "check",
-                f"{check.step} · {name}",
+                f"{check.step}: {name}",
                 f"This check was not observed ({check.detail}): make it observable, and run the "
                 "drill again.",
                 f"该检查未观测到（{check.detail}）：使其可观测后重新演练。",

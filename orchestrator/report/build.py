@@ -56,6 +56,7 @@ def build(contents: Mapping[str, bytes], *, file: str = "") -> v.View:
     undo = tuple(
         v.Undo(one["step"], one["status"], one["seconds"], one["error"]) for one in derived["undo"]
     )
+    gaps = (*_gaps(derived, titles, findings, facts), *unusable)
     todo = actions(derived, targets=targets, steps=steps, checks=checks, undo=undo, findings=judged)
     began, ended = (parse_timestamp(run[name]) for name in ("started_at", "ended_at"))
     journal = [entry for entry in raw.get("steps", []) if isinstance(entry, dict)]
@@ -99,7 +100,7 @@ def build(contents: Mapping[str, bytes], *, file: str = "") -> v.View:
         targets=targets,
         actions=todo,
         more_actions=max(0, len(todo) - SHOWN),
-        gaps=(*_gaps(derived, titles, findings, facts), *unusable),
+        gaps=gaps,
         findings=judged,
         controls=controls_of(rules, judged, plan["drill"]["name"]),
         phases=_phases(derived["phases"]),
@@ -119,6 +120,8 @@ def build(contents: Mapping[str, bytes], *, file: str = "") -> v.View:
         ),
         checks=checks,
         checks_passed=sum(one.state == "pass" for one in checks),
+        checks_made=len(checks),
+        not_observed=len(gaps),
         undo=undo,
         ledger=_ledger(derived["ledger"]),
         clocks=_clocks(raw),
@@ -282,11 +285,11 @@ def _clocks(raw: Mapping[str, Any]) -> tuple[v.Clock, ...]:
     found = []
     for fact in (raw.get("facts") or {}).get("facts", []):
         if fact["kind"] == "clock_offset":
-            seen = fact["status"] == "observed"
             offset, around = (
-                1000 * fact["data"][name] if seen else None
-                for name in ("offset_seconds", "uncertainty_seconds")
+                fact["data"].get(name) for name in ("offset_seconds", "uncertainty_seconds")
             )
+            if offset is not None and around is not None:
+                offset, around = 1000 * offset, 1000 * around
             found.append(v.Clock(fact["subject"].split("/")[0], offset, around))
     return tuple(found)
 

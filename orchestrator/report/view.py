@@ -286,7 +286,8 @@ class View:
     """One run. Times are UTC text as recorded, durations seconds, moments seconds since step 1.
 
     `policies` counts by status (None: not judged). `waived` policies do not hold, and are waived
-    wherever they do not. `more_actions` is how many come after the first five.
+    wherever they do not. `more_actions` is how many come after the first five, `not_observed` the
+    number of gaps.
     """
 
     run_id: str
@@ -332,6 +333,8 @@ class View:
     critical_path: CriticalPath
     checks: tuple[Check, ...]
     checks_passed: int
+    checks_made: int
+    not_observed: int
     undo: tuple[Undo, ...]
     ledger: Ledger | None
     clocks: tuple[Clock, ...]

@@ -185,6 +185,17 @@ class Sample:
         return {**ENVIRONMENT, "approvals": rule} if rule else ENVIRONMENT
 
 
+SAMPLES = {
+    "passed failover": Sample(),
+    "passed restore": Sample(drill="restore", run_id="restore-0001"),
+    "passed backup": Sample(drill="backup", run_id="backup-0001"),
+    "failed by loss": Sample(lost=4, weak_tls=True, failed_check="invariants"),
+    "failed in a step": Sample(fail_step="promote"),
+    "inconclusive": Sample(unreachable=True),
+}
+"""One of each outcome."""
+
+
 def dump(data: Any) -> bytes:
     """JSON as the engine writes it."""
     return (json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode()
@@ -455,6 +466,13 @@ def write_result(
         "derived": derived,
     }
     _write(run_dir, {"run.json": dump(run), "findings.json": dump(findings)})
+
+
+def contents_of(run_dir: Path, sample: Sample) -> dict[str, bytes]:
+    """Bundle path → content of an unsigned run that is made in `run_dir`."""
+    write_plan(run_dir, sample)
+    write_result(run_dir, sample)
+    return read_run_directory(run_dir)
 
 
 class Clock:
