@@ -1,39 +1,149 @@
-"""`anlan report RUN`: write the report of a run again."""
+"""`anlan report RUN`: the report of a run, in the format that its reader wants."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
 from orchestrator.cli import common
+from orchestrator.model.errors import InfrastructureError, InputError
+
+_FORMATS = ("html", "pdf", "xlsx", "json", "oscal")
 
 
 @click.command("report")
-@click.argument("run", shell_complete=common.complete_run)
+@click.argument("run", metavar="RUN|BUNDLE", shell_complete=common.complete_run)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(_FORMATS),
+    default="html",
+    show_default=True,
+    help="Which format.",
+)
+@click.option(
+    "--lang",
+    type=click.Choice(("en", "zh")),
+    default="en",
+    show_default=True,
+    help="Language of pdf, xlsx and oscal; html and json hold both.",
+)
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Where to write it.  [default: report.html of the run]",
+    help="Where to write it.  [default: beside the run's files; of a bundle in this folder]",
 )
-@click.option("--open", "show", is_flag=True, help="Open it in the browser.")
+@click.option("--open", "show", is_flag=True, help="Open it with the program for such files.")
+@click.option(
+    "--fonts",
+    type=click.Path(file_okay=False, path_type=Path),
+    envvar="ANLAN_FONTS",
+    help="Folder with the font of the pdf (Noto Sans CJK).  [env: ANLAN_FONTS]",
+)
 @common.json_option
-def report(run: str, out: Path | None, show: bool, as_json: bool) -> int:
-    """Write the HTML report of a run that has ended.
+def report(
+    run: str,
+    *,
+    form: str,
+    lang: str,
+    out: Path | None,
+    show: bool,
+    fonts: Path | None,
+    as_json: bool,
+) -> int:
+    """Write the report of a run that has ended, by its id or from its bundle.
 
-    It is rendered from the run's files alone: the same run gives the same page.
+    Every format shows the same values, and the same run gives the same bytes. A bundle is all
+    that is needed; verify it first (`anlan evidence verify`): a report proves nothing by itself.
+
+    \b
+    pdf    for who decides, who audits and who repairs, in one document (PDF/A-2b)
+    xlsx   steps, checks, findings, controls, facts, evidence as tables
+    json   what all the others show, for programs (schema report)
+    oscal  OSCAL 1.2.1 assessment results
+
+    \b
+    Examples:
+      anlan report failover-20261128t202116-7b2c --open
+      anlan report failover-20261128t202116-7b2c --format pdf --lang zh
+      anlan report failover-20261128t202116-7b2c.zip --format xlsx --out drill.xlsx
     """
-    from orchestrator.engine.runs import load  # noqa: PLC0415
     from orchestrator.evidence.files import write_atomically  # noqa: PLC0415
-    from orchestrator.report import render  # noqa: PLC0415
+    from orchestrator.report.fonts import FOLDERS  # noqa: PLC0415
+    from orchestrator.report.run_formats import FILES, render_format  # noqa: PLC0415
 
-    directory = load(common.state_directory(), run).directory
-    target = out or directory / "report.html"
-    write_atomically(target, render(directory).encode())
+    bundle = Path(run)
+    if bundle.is_file():
+        contents, folder, file = _from_bundle(bundle), Path(), str(bundle)
+        name = f"{bundle.stem}.{FILES[form]}"
+    else:
+        contents, folder = _from_state(run)
+        name, file = FILES[form], str(folder)
+    target = out or folder / (name if lang == "en" else _with_language(name, form, lang))
+    # A folder that was named is the only one that is looked into.
+    places = (fonts,) if fonts else FOLDERS
+    try:
+        content = render_format(contents, form, lang, fonts=places, file=file)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"its files are not those of a run: {error}",
+            "`anlan evidence verify` says what is wrong with a bundle",
+            file=file,
+        ) from error
+    try:
+        write_atomically(target, content)
+    except OSError as error:
+        raise InfrastructureError(
+            f"{target} cannot be written: {error.strerror}", "name another place with --out"
+        ) from error
     if as_json:
-        common.emit({"run_id": directory.name, "report": str(target)})
+        common.emit({"run_id": _run_id(contents), "format": form, "report": str(target)})
     else:
         click.echo(target)
     if show:
         click.launch(str(target))
     return 0
+
+
+def _from_state(run: str) -> tuple[dict[str, bytes], Path]:
+    from orchestrator.engine.runs import load  # noqa: PLC0415
+    from orchestrator.evidence.layout import read_run_directory  # noqa: PLC0415
+
+    if run.endswith(".zip") or "/" in run:
+        raise InputError("there is no such bundle", "name its file, or the id of a run", file=run)
+    directory = load(common.state_directory(), run).directory
+    return read_run_directory(directory), directory
+
+
+def _from_bundle(path: Path) -> dict[str, bytes]:
+    from orchestrator.evidence.bundle import Limits, PackageError, unpack  # noqa: PLC0415
+
+    limits = Limits()
+    try:
+        with path.open("rb") as stream:
+            return unpack(stream.read(limits.archive_bytes + 1), limits)
+    except PackageError as error:
+        raise InputError(
+            f"it is no bundle ({error.code}): {error}",
+            "`anlan evidence export RUN` makes one",
+            file=str(path),
+        ) from error
+    except OSError as error:
+        todo = "check the path and your rights"
+        raise InputError(f"cannot be read: {error.strerror}", todo, file=str(path)) from error
+
+
+def _with_language(name: str, form: str, lang: str) -> str:
+    if form in {"html", "json"}:
+        return name
+    stem, _, ending = name.rpartition(".")
+    return f"{stem}.{lang}.{ending}"
+
+
+def _run_id(contents: Mapping[str, bytes]) -> str:
+    from orchestrator.evidence.layout import PLAN  # noqa: PLC0415
+    from orchestrator.model.canonical import strict_loads  # noqa: PLC0415
+
+    return str(strict_loads(contents[PLAN])["run_id"])

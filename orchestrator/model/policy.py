@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Literal
 
 from orchestrator.model.conditions import check_condition, references
@@ -247,6 +247,12 @@ def parse_policies(text: str, *, file: str = "") -> list[Policy]:
     Raises InputError naming file, line and reason: schema violations, an id used twice, a kind of
     fact or a field that does not exist, a condition whose parameter is not declared.
     """
+    return list(_parse(text, file))
+
+
+@lru_cache(maxsize=64)
+def _parse(text: str, file: str) -> tuple[Policy, ...]:
+    """A run judges and reports by the same texts: each is read once."""
     document = load_yaml(text, file=file)
     check(document, "policy", file=file, text=text)
     policies: list[Policy] = []
@@ -264,7 +270,7 @@ def parse_policies(text: str, *, file: str = "") -> list[Policy]:
                 file=located(text, where, file=file),
                 path=where,
             ) from error
-    return policies
+    return tuple(policies)
 
 
 def _checked(policy: Policy) -> Policy:

@@ -7,14 +7,11 @@ reading compares every other cell with what the sheet of the same rights holds.
 from __future__ import annotations
 
 import io
-import re
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
 
-from openpyxl import Workbook, load_workbook
+from openpyxl import load_workbook
 from openpyxl.styles import Alignment, Font, PatternFill
 from openpyxl.utils import get_column_letter
 from openpyxl.worksheet.datavalidation import DataValidation
@@ -23,6 +20,7 @@ from openpyxl.worksheet.worksheet import Worksheet
 from orchestrator.model.access import Right, rights_digest
 from orchestrator.model.canonical import digest
 from orchestrator.model.errors import InputError, Refused
+from orchestrator.report.xlsx import new_workbook, put, text, to_bytes
 
 HEADER = (
     "No.",
@@ -39,11 +37,6 @@ _WIDTHS = (6, 30, 14, 46, 26, 46, 14, 36, 20)
 _DECISION, _COMMENT, _REVIEWER = 7, 8, 9
 _WORDS = ("keep", "remove")
 _COVER = "Review 复核"
-_MOMENT = datetime(1980, 1, 1)  # noqa: DTZ001  (what a zip can hold, and no time of anything)
-_ZIP_MOMENT = (1980, 1, 1, 0, 0, 0)
-_MODIFIED = re.compile(rb"(<dcterms:modified[^>]*>)[^<]*(</dcterms:modified>)")
-# What XML 1.0 cannot hold.
-_FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f]")
 _HELP = (
     "Decide on every line: keep or remove, and say who decided. Filter as you like; do not sort, "
     "and leave the other columns as they are.",
@@ -79,23 +72,16 @@ def rights_id(systems: Sequence[System]) -> str:
 
 def write_sheet(environment: str, systems: Sequence[System]) -> bytes:
     """Return the workbook for the reviewer; the same bytes for the same rights."""
-    book = Workbook()
-    book.properties.creator = "anlan"
-    book.properties.created = book.properties.modified = _MOMENT
-    cover = book.active
-    if not isinstance(cover, Worksheet):
-        raise TypeError("a new workbook has no sheet")
+    book, cover = new_workbook()
     cover.title = _COVER
     for row, cells in enumerate(_cover(environment, systems), start=1):
         for column, value in enumerate(cells, start=1):
-            _put(cover, row, column, value)
+            put(cover, row, column, value)
     cover.column_dimensions["A"].width = 28
     cover.column_dimensions["B"].width = 90
     for system in systems:
         _fill(book.create_sheet(system.name), system)
-    buffer = io.BytesIO()
-    book.save(buffer)
-    return _without_times(buffer.getvalue())
+    return to_bytes(book)
 
 
 def _cover(environment: str, systems: Sequence[System]) -> list[tuple[str, str]]:
@@ -124,13 +110,13 @@ def _fill(sheet: Worksheet, system: System) -> None:
     bold, grey = Font(bold=True), PatternFill("solid", fgColor="FFE8EDF2")
     yellow = PatternFill("solid", fgColor="FFFFF7DB")
     for column, title in enumerate(HEADER, start=1):
-        cell = _put(sheet, 1, column, title)
+        cell = put(sheet, 1, column, title)
         cell.font, cell.fill = bold, grey
         sheet.column_dimensions[get_column_letter(column)].width = _WIDTHS[column - 1]
     last = 1
     for last, cells in enumerate(_rows(system), start=2):
         for column, value in enumerate(cells, start=1):
-            _put(sheet, last, column, value).alignment = Alignment(wrap_text=True, vertical="top")
+            put(sheet, last, column, value).alignment = Alignment(wrap_text=True, vertical="top")
         for column in (_DECISION, _COMMENT, _REVIEWER):
             sheet.cell(last, column).fill = yellow
     sheet.freeze_panes = "A2"
@@ -141,34 +127,6 @@ def _fill(sheet: Worksheet, system: System) -> None:
     choice.error = "keep or remove"
     choice.add(f"G2:G{max(last, 2)}")
     sheet.add_data_validation(choice)
-
-
-def _put(sheet: Worksheet, row: int, column: int, value: str) -> Any:
-    """Write text as text: a name that begins with `=` is no formula."""
-    cell = sheet.cell(row, column, _text(value))
-    cell.data_type = "s"
-    return cell
-
-
-def _text(value: str) -> str:
-    return _FORBIDDEN.sub("\N{REPLACEMENT CHARACTER}", value)
-
-
-def _without_times(content: bytes) -> bytes:
-    """The workbook packed again with one fixed time everywhere."""
-    buffer = io.BytesIO()
-    with (
-        zipfile.ZipFile(io.BytesIO(content)) as source,
-        zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as target,
-    ):
-        for name in source.namelist():
-            data = source.read(name)
-            if name == "docProps/core.xml":
-                data = _MODIFIED.sub(rb"\g<1>1980-01-01T00:00:00Z\g<2>", data)
-            entry = zipfile.ZipInfo(name, _ZIP_MOMENT)
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            target.writestr(entry, data)
-    return buffer.getvalue()
 
 
 def read_sheet(
@@ -217,7 +175,7 @@ def _lines(sheet: Worksheet, system: System, file: str) -> tuple[Line, ...]:
             raise _edited(f"{system.name} has more rows or columns than there are rights", file)
     for number, cells in enumerate(expected, start=1):
         for column, value in enumerate(cells, start=1):
-            if _value(sheet, number, column) != _text(value):
+            if _value(sheet, number, column) != text(value):
                 raise _edited(f"cell {get_column_letter(column)}{number} of {system.name}", file)
     titles = tuple(_value(sheet, 1, column) for column in (_DECISION, _COMMENT, _REVIEWER))
     if titles != HEADER[_DECISION - 1 :]:

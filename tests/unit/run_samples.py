@@ -192,6 +192,17 @@ class Sample:
         return {**ENVIRONMENT, "approvals": rule} if rule else ENVIRONMENT
 
 
+SAMPLES = {
+    "passed failover": Sample(),
+    "passed restore": Sample(drill="restore", run_id="restore-0001"),
+    "passed backup": Sample(drill="backup", run_id="backup-0001"),
+    "failed by loss": Sample(lost=4, weak_tls=True, failed_check="invariants"),
+    "failed in a step": Sample(fail_step="promote"),
+    "inconclusive": Sample(unreachable=True),
+}
+"""One of each outcome."""
+
+
 def dump(data: Any) -> bytes:
     """JSON as the engine writes it."""
     return (json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode()
@@ -473,6 +484,13 @@ def _judged_at(sample: Sample, schedule: list[Any]) -> datetime:
     """When the step that puts the survivor under the policies has ended."""
     ends = {name: at + seconds for name, _, at, seconds, status in schedule if status == "done"}
     return sample.started_at + timedelta(seconds=ends.get("judge-recovered", 0.0))
+
+
+def contents_of(run_dir: Path, sample: Sample) -> dict[str, bytes]:
+    """Bundle path → content of an unsigned run that is made in `run_dir`."""
+    write_plan(run_dir, sample)
+    write_result(run_dir, sample)
+    return read_run_directory(run_dir)
 
 
 class Clock:

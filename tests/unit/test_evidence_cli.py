@@ -265,3 +265,75 @@ def test_report_of_a_run_that_has_not_ended_ends_with_2(state: Path) -> None:
     assert done.returncode == 2
     assert "has not ended" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("form", "file", "begins"),
+    [
+        ("pdf", "report.zh.pdf", b"%PDF-1.7"),
+        ("xlsx", "report.zh.xlsx", b"PK"),
+        ("json", "report.json", b"{"),
+        ("oscal", "oscal.zh.json", b"{"),
+        ("html", "report.html", b"<!doctype html>"),
+    ],
+)
+def test_a_format_is_written_beside_the_files_of_the_run(
+    state: Path, form: str, file: str, begins: bytes
+) -> None:
+    done = anlan("report", SAMPLE.run_id, "--format", form, "--lang", "zh", state=state)
+    assert done.returncode == 0, done.stderr
+    written = state / "runs" / SAMPLE.run_id / file
+    assert done.stdout == f"{written}\n"
+    assert written.read_bytes().lstrip().startswith(begins)
+
+
+def test_an_auditor_renders_every_format_from_the_bundle_alone(
+    handed_over: Path, state: Path
+) -> None:
+    for form in ("html", "pdf", "xlsx", "json", "oscal"):
+        done = anlan("report", "bundle.zip", "--format", form, "--json", cwd=handed_over)
+        assert done.returncode == 0, done.stderr
+        said = json.loads(done.stdout)
+        assert (said["run_id"], said["format"]) == (SAMPLE.run_id, form)
+        mine = (handed_over / said["report"]).read_bytes()
+        theirs = handed_over / f"theirs.{form}"
+        anlan("report", SAMPLE.run_id, "--format", form, "--out", theirs, state=state)
+        assert mine == theirs.read_bytes(), form
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("missing.zip", "there is no such bundle"),
+        ("evidence.pub", "it is no bundle (damaged-archive)"),
+    ],
+)
+def test_what_is_no_bundle_ends_with_2_and_says_what_to_do(
+    handed_over: Path, what: str, said: str
+) -> None:
+    done = anlan("report", what, "--format", "pdf", cwd=handed_over)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert what in done.stderr
+    assert "→" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_bundle_whose_files_are_none_of_a_run_ends_with_2(tmp_path: Path) -> None:
+    from orchestrator.evidence.bundle import archive
+
+    files = {"plan/plan.json": b'{"a": 1, "a": 2}', "runs/run.json": b"{}"}
+    (tmp_path / "other.zip").write_bytes(archive(files))
+    done = anlan("report", "other.zip", "--format", "json", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "not those of a run" in done.stderr
+    assert not (tmp_path / "other.report.json").exists()
+
+
+def test_without_the_font_a_pdf_ends_with_4_and_names_the_package(
+    handed_over: Path, tmp_path: Path
+) -> None:
+    done = anlan("report", "bundle.zip", "--format", "pdf", "--fonts", tmp_path, cwd=handed_over)
+    assert done.returncode == 4
+    assert "fonts-noto-cjk" in done.stderr
+    assert not list(handed_over.glob("*.pdf"))

@@ -12,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
-from run_samples import Sample, record, write_plan, write_result
+from run_samples import SAMPLES, Sample, record, write_plan, write_result
 
 from orchestrator.evidence import LocalSigner, key_id
 from orchestrator.evidence.layout import read_run_directory
@@ -20,14 +20,6 @@ from orchestrator.model.errors import InputError
 from orchestrator.report import charts, render, render_bundle
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
-SAMPLES = {
-    "passed failover": Sample(),
-    "passed restore": Sample(drill="restore", run_id="restore-0001"),
-    "passed backup": Sample(drill="backup", run_id="backup-0001"),
-    "failed by loss": Sample(lost=4, weak_tls=True, failed_check="invariants"),
-    "failed in a step": Sample(fail_step="promote"),
-    "inconclusive": Sample(unreachable=True),
-}
 
 
 class Page(HTMLParser):

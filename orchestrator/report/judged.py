@@ -1,0 +1,159 @@
+"""From findings, facts and rules to what a report shows of policies and controls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from orchestrator.evidence import layout
+from orchestrator.model.fact import fact_from_json, parse_timestamp, timestamp
+from orchestrator.model.policy import STATUSES
+from orchestrator.report.rules import Rules, observed_values
+from orchestrator.report.view import (
+    Control,
+    ControlRef,
+    Fact,
+    Finding,
+    Observation,
+    Waiver,
+)
+from orchestrator.report.words import same
+
+_ORDER: dict[str, int] = {status: number for number, status in enumerate(STATUSES)}
+
+
+def facts_of(documents: Sequence[tuple[str, str, Any]]) -> tuple[list[Fact], dict[str, Any]]:
+    """Return the facts, and digest → data of each.
+
+    `documents` are (first letter of the ids, file, parsed document that fits its schema).
+    """
+    shown: list[Fact] = []
+    data: dict[str, Any] = {}
+    for letter, file, document in documents:
+        for number, one in enumerate(document["facts"], start=1):
+            digest = fact_from_json(one).digest
+            data[digest] = one
+            shown.append(
+                Fact(
+                    id=f"{letter}{number}",
+                    file=file,
+                    kind=one["kind"],
+                    subject=one["subject"],
+                    status=one["status"],
+                    collected_at=one["collected_at"],
+                    source=one["source"],
+                    query=one["query"],
+                    row_count=one["row_count"],
+                    duration_ms=one["duration_ms"],
+                    error=one["error"],
+                    digest=digest,
+                )
+            )
+    return shown, data
+
+
+def findings_of(
+    document: Mapping[str, Any] | None, rules: Rules, facts: Sequence[Fact], data: Mapping[str, Any]
+) -> tuple[Finding, ...]:
+    """Return the findings of findings.json: failures first, then what is unknown, by severity."""
+    if document is None:
+        return ()
+    ids = {fact.digest: fact.id for fact in facts if fact.file == layout.FACTS}
+    ordered = sorted(
+        document["findings"],
+        key=lambda item: (_ORDER[item["status"]], item["severity"], item["policy"]),
+    )
+    return tuple(_finding(item, rules, ids, data) for item in ordered)
+
+
+def _finding(
+    item: Mapping[str, Any], rules: Rules, ids: Mapping[str, str], data: Mapping[str, Any]
+) -> Finding:
+    policy = rules.policies.get(item["policy"])
+    return Finding(
+        policy=item["policy"],
+        title=item["title"],
+        rationale=policy.rationale if policy else same(""),
+        remediation=policy.remediation.text if policy else same(""),
+        severity=item["severity"],
+        status=item["status"],
+        reason=item["reason"],
+        population_size=item["population_size"],
+        observed=item["observed"],
+        observed_at=item["observed_at"],
+        valid_until=item["valid_until"],
+        parameters=item["parameters"],
+        controls=tuple(
+            ControlRef(one["source"], one["id"], one["threshold"]) for one in item["controls"]
+        ),
+        observations=tuple(
+            _observation(one, item["policy"], rules, ids, data)
+            for one in sorted(
+                item["observations"], key=lambda one: (_ORDER[one["status"]], one["subject"])
+            )
+        ),
+        waivers=tuple(
+            Waiver(one["subject"], one["owner"], one["reason"], one["until"], one["digest"])
+            for one in item["waivers"]
+        ),
+        facts=tuple(ids.get(digest, digest) for digest in item["evidence"]),
+    )
+
+
+def _observation(
+    one: Mapping[str, Any],
+    policy_id: str,
+    rules: Rules,
+    ids: Mapping[str, str],
+    data: Mapping[str, Any],
+) -> Observation:
+    policy = rules.policies.get(policy_id)
+    fact = data.get(one["fact"] or "")
+    until = None
+    if fact and policy:
+        ends = parse_timestamp(fact["collected_at"]) + timedelta(hours=policy.valid_hours)
+        until = timestamp(ends)
+    return Observation(
+        subject=one["subject"],
+        status=one["status"],
+        reason=one["reason"],
+        fact=ids.get(one["fact"], one["fact"]) if one["fact"] else None,
+        collected_at=fact["collected_at"] if fact else None,
+        valid_until=until,
+        values=observed_values(policy, fact["data"]) if fact and policy else (),
+    )
+
+
+def controls_of(rules: Rules, findings: Sequence[Finding], drill: str) -> tuple[Control, ...]:
+    """Return the controls that these findings, or this drill, are evidence for; worst first."""
+    status = {finding.policy: finding.status for finding in findings}
+    found: list[Control] = []
+    for catalogue in rules.catalogues:
+        for one in catalogue.controls:
+            policies = tuple(name for name in one.policies if name in status)
+            if not policies and drill not in one.drills:
+                continue
+            worst = min((status[name] for name in policies), key=_ORDER.__getitem__, default=None)
+            found.append(
+                Control(
+                    catalogue=catalogue.id,
+                    source=catalogue.name,
+                    edition=catalogue.edition,
+                    published=catalogue.source,
+                    id=one.id,
+                    title=one.title,
+                    threshold=one.threshold,
+                    status=worst,
+                    policies=policies,
+                    drill=drill in one.drills,
+                    unproven=one.unproven,
+                )
+            )
+    order = {one.id: number for number, one in enumerate(rules.catalogues)}
+    return tuple(
+        sorted(
+            found,
+            key=lambda one: (_ORDER[one.status] if one.status else 9, order[one.catalogue]),
+        )
+    )
