@@ -16,10 +16,9 @@ from orchestrator.cli import common
 from orchestrator.model.errors import InputError
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
     from orchestrator.engine.runs import Run
     from orchestrator.evidence import Problem, Rederive, Verification
+    from orchestrator.evidence.keys import PublicKey
 
 _STATUS = {"VALID": "bold green", "INVALID": "bold red", "INCOMPLETE": "bold yellow"}
 _trust_option = click.option(
@@ -212,7 +211,7 @@ def rederive() -> Rederive:
     return Rederive(rederive_findings, derive, rederive_recovered, render_bundle)
 
 
-def _keys(files: Sequence[Path]) -> list[Ed25519PublicKey]:
+def _keys(files: Sequence[Path]) -> list[PublicKey]:
     from orchestrator.evidence import load_public_key  # noqa: PLC0415
 
     return [load_public_key(file) for file in files]

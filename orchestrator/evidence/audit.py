@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from orchestrator.evidence import dsse, log, schedules, statement
 from orchestrator.evidence.bindings import Problem
+from orchestrator.evidence.keys import PublicKey
 from orchestrator.evidence.log import Entry
 from orchestrator.model.canonical import sha256
 from orchestrator.model.errors import InputError
@@ -60,7 +59,7 @@ class Audit:
         }
 
 
-def audit(state_dir: Path, keys: Sequence[Ed25519PublicKey]) -> Audit:
+def audit(state_dir: Path, keys: Sequence[PublicKey]) -> Audit:
     """Verify the log of a state directory, and the statements of its runs against it.
 
     The log alone shows every change but a cut tail; the statements and log parts that the runs

@@ -18,10 +18,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from orchestrator.evidence import dsse
-from orchestrator.evidence.keys import Signer
+from orchestrator.evidence.keys import PublicKey, Signer
 from orchestrator.model.canonical import canonical, canonical_loads, sha256
 from orchestrator.model.errors import InfrastructureError, InputError
 from orchestrator.model.fact import parse_timestamp, timestamp
@@ -95,7 +93,7 @@ def parse(content: bytes) -> list[Entry]:
 
 def verify(
     content: bytes,
-    keys: Sequence[Ed25519PublicKey],
+    keys: Sequence[PublicKey],
     *,
     whole: bool = False,
     run_id: str | None = None,

@@ -11,10 +11,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from orchestrator.evidence import dsse, log, statement
 from orchestrator.evidence.bindings import Problem
+from orchestrator.evidence.keys import PublicKey
 from orchestrator.evidence.log import Entry
 from orchestrator.model.canonical import canonical, canonical_loads, sha256
 from orchestrator.model.errors import InfrastructureError
@@ -47,7 +46,7 @@ def payload_of(record: Mapping[str, Any]) -> bytes:
 
 
 def applied_schedules(
-    state: Path, entries: Sequence[Entry], keys: Sequence[Ed25519PublicKey] | None = None
+    state: Path, entries: Sequence[Entry], keys: Sequence[PublicKey] | None = None
 ) -> Iterator[tuple[Entry, dict[str, Any]]]:
     """Yield each logged schedule with its record, in order of application.
 
@@ -91,7 +90,7 @@ def by_environment(
 
 
 def check_schedules(
-    state: Path, entries: Sequence[Entry], keys: Sequence[Ed25519PublicKey], now: datetime
+    state: Path, entries: Sequence[Entry], keys: Sequence[PublicKey], now: datetime
 ) -> Iterator[Problem]:
     """Every run that a logged schedule made due, and whose time is over, has a plan in the log."""
     try:

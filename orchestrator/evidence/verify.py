@@ -12,8 +12,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from orchestrator.evidence import (
     approvals,
     bindings,
@@ -25,6 +23,7 @@ from orchestrator.evidence import (
     waivers,
 )
 from orchestrator.evidence.bindings import Problem
+from orchestrator.evidence.keys import PublicKey
 from orchestrator.evidence.log import Entry
 from orchestrator.model.canonical import StrictJsonError, canonical_loads, sha256, strict_loads
 from orchestrator.model.errors import InputError
@@ -115,7 +114,7 @@ class _Verifier:
     def __init__(
         self,
         contents: dict[str, bytes],
-        keys: Sequence[Ed25519PublicKey],
+        keys: Sequence[PublicKey],
         threshold: int,
         rule: Mapping[str, Any] | None,
     ) -> None:
@@ -294,7 +293,7 @@ class _Verifier:
 
 def verify(
     source: Path | bytes,
-    trust_keys: Sequence[Ed25519PublicKey],
+    trust_keys: Sequence[PublicKey],
     rederive: Rederive,
     *,
     expect: Expectation | None = None,
