@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lint check test faults bench doctor clean
+.PHONY: help setup demo lint check test interop faults bench doctor clean
 MAKEFLAGS += --no-print-directory
 
 CACHE := $(or $(ANLAN_CACHE),$(HOME)/.cache/anlan)
@@ -38,6 +38,10 @@ check: lint ## lint, types and unit tests: under a minute
 
 test: lint ## everything: check, and the contract, e2e, fault and tamper tests
 	$(RUN) pytest tests $(BESIDE) --durations=20
+
+interop: setup ## our evidence against other verifiers: builds cosign the first time (minutes)
+	@python3 toolchain/install.py install --only cosign
+	ANLAN_INTEROP=all $(RUN) pytest -q tests/interop
 
 faults: setup ## the fault tests alone, all of them: kill, partition, interrupt, resume
 	ANLAN_FAULTS=all $(RUN) pytest tests/faults $(BESIDE)

@@ -73,6 +73,8 @@ def check(pins: Pins, cache: Cache) -> list[Row]:
     ]
     for tool in pins.tools:
         state = ready(tool, cache)
+        if tool.optional and state is None:
+            continue
         rows.append(
             Row(
                 name=tool.name,
@@ -106,14 +108,15 @@ def install_tool(tool: Tool, pins: Pins, cache: Cache) -> None:
 
 
 def install(pins: Pins, cache: Cache, only: str | None) -> list[str]:
-    """Install all, or `only` one; returns one message for each that failed."""
+    """Install all but what is optional, or `only` one; returns a message for each that failed."""
     failed: list[str] = []
     if only in (None, SYSTEM):
         try:
             debian.install(pins.packages, pins.release, cache)
         except ToolchainError as error:
             failed.append(f"{SYSTEM}: {error}")
-    wanted = [t for t in pins.tools if only in (None, t.name) and ready(t, cache) is None]
+    asked = [t for t in pins.tools if t.name == only or (only is None and not t.optional)]
+    wanted = [t for t in asked if ready(t, cache) is None]
     if not wanted:
         return failed
     with cache.locked():

@@ -80,13 +80,17 @@ class GoModule:
 
 @dataclass(frozen=True)
 class Tool:
-    """A tool, the files it places (`files`: name → bin or plugins), and where they come from."""
+    """A tool, the files it places (`files`: name → bin or plugins), and where they come from.
+
+    An `optional` one is installed when it is asked for by its name alone.
+    """
 
     name: str
     version: str
     licence: str
     purpose: str
     homepage: str
+    optional: bool
     files: dict[str, str]
     machine: tuple[Machine, ...]
     downloads: dict[str, Download]
@@ -162,6 +166,7 @@ def _tool(data: dict[str, Any], home: Path) -> Tool:
         licence=data["licence"],
         purpose=data["purpose"],
         homepage=data["homepage"],
+        optional=data.get("optional", False),
         files=data["files"],
         machine=tuple(
             Machine(m["minimum"], tuple(m["version"]), m["provides"])

@@ -17,9 +17,8 @@ from orchestrator.cli import common
 from orchestrator.model.errors import InputError
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
     from orchestrator.evidence import Problem, Rederive, Verification
+    from orchestrator.evidence.keys import PublicKey
 
 _COLOURS = {
     **dict.fromkeys(("VALID", "pass"), "green"),
@@ -103,7 +102,7 @@ def rederive() -> Rederive:
     return Rederive(rederive_findings, derive, rederive_recovered, render_bundle)
 
 
-def load_keys(files: Sequence[Path]) -> list[Ed25519PublicKey]:
+def load_keys(files: Sequence[Path]) -> list[PublicKey]:
     """Return the trust keys of these files. Raises InputError."""
     from orchestrator.evidence import load_public_key  # noqa: PLC0415
 

@@ -8,12 +8,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from orchestrator.collect.records import LogReport, Records, ScheduleReport, StackReport
 from orchestrator.evidence import log, schedules
 from orchestrator.evidence.audit import audit, has_evidence
-from orchestrator.evidence.keys import parse_public_key
+from orchestrator.evidence.keys import PublicKey, parse_public_key
 from orchestrator.model.environment import Environment
 from orchestrator.model.errors import InfrastructureError
 from orchestrator.model.fact import parse_timestamp
@@ -123,7 +121,7 @@ def _digest(role: str) -> str:
         return ""
 
 
-def _keys(environment: Environment, state: Path) -> list[Ed25519PublicKey]:
+def _keys(environment: Environment, state: Path) -> list[PublicKey]:
     """The environment's evidence key, and those of others that signed in this state directory."""
     files = [environment.evidence_public_key, *sorted((state / "evidence" / "keys").glob("*.pub"))]
     return [parse_public_key(file.read_bytes()) for file in files]

@@ -1,7 +1,7 @@
 """Approvals: signed statements of persons about one plan, and how many of them count. Pure.
 
-A person says `approve` or `reject` over the digest of the plan's canonical form, with an Ed25519
-key of their own; the rule (schema `approvals`) with the public keys is in the plan itself. A run
+A person says `approve` or `reject` over the digest of the plan's canonical form, with a key of
+their own; the rule (schema `approvals`) with the public keys is in the plan itself. A run
 keeps one envelope a person, as raw/approvals/NAME.json.
 """
 
@@ -13,11 +13,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from orchestrator.evidence import layout, said
 from orchestrator.evidence.bindings import Problem
-from orchestrator.evidence.keys import Signer, key_id, parse_public_key
+from orchestrator.evidence.keys import PublicKey, Signer, key_id, parse_public_key
 from orchestrator.model import change_window
 from orchestrator.model.canonical import canonical, digest
 from orchestrator.model.errors import InputError, Refused
@@ -86,7 +84,7 @@ def check_rule(rule: Any, *, file: str = "", path: str = "$") -> dict[str, Any]:
         try:
             keys.append(key_id(parse_public_key(one["public_key"].encode())))
         except InputError as error:
-            todo = "the public key of `openssl pkey -in KEY -pubout`, an Ed25519 one"
+            todo = "the public key of `openssl pkey -in KEY -pubout`, an Ed25519 or P-256 one"
             raise InputError(error.reason, todo, file=file, path=f"{where}.public_key") from error
     for title, values in (
         ("name", [one["name"] for one in approvers]),
@@ -115,7 +113,7 @@ def check_rule(rule: Any, *, file: str = "", path: str = "$") -> dict[str, Any]:
     return kept
 
 
-def approver_of(plan: Mapping[str, Any], key: Ed25519PublicKey) -> str:
+def approver_of(plan: Mapping[str, Any], key: PublicKey) -> str:
     """Return the name of the approver whose key it is. Raises Refused."""
     if name := said.approver_of(plan.get("approvals"), key_id(key)):
         return name

@@ -12,10 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from orchestrator.evidence import dsse, layout, log, merkle, note, schedules, statement
 from orchestrator.evidence.bindings import Problem
+from orchestrator.evidence.keys import PublicKey
 from orchestrator.evidence.log import Entry
 from orchestrator.evidence.note import Checkpoint
 from orchestrator.model.canonical import StrictJsonError, sha256, strict_loads
@@ -76,7 +75,7 @@ def has_evidence(state: Path, environment: str) -> bool:
 def audit(
     state: Path,
     environment: str,
-    keys: Sequence[Ed25519PublicKey],
+    keys: Sequence[PublicKey],
     known: Checkpoint | None = None,
 ) -> Audit:
     """Verify the log of an environment, and the statements of its runs against it.

@@ -2,7 +2,7 @@
 
 Specification: https://github.com/secure-systems-lab/dsse/blob/master/protocol.md
 Stricter than it in form, so that no byte of an envelope can be changed unnoticed: an envelope is
-canonical JSON, its base64 has one spelling, and every signature names its key.
+canonical JSON, its base64 has one spelling, every signature names its key and has one form.
 """
 
 from __future__ import annotations
@@ -12,12 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
-from orchestrator.evidence.keys import Signer, key_id, parse_public_key
+from orchestrator.evidence.keys import PublicKey, Signer, holds, key_id, signature_of
 from orchestrator.model.canonical import canonical, canonical_loads
-from orchestrator.model.errors import InfrastructureError, InputError
+from orchestrator.model.errors import InputError
 from orchestrator.model.schema import check
 
 
@@ -66,19 +63,8 @@ def pae(payload_type: str, payload: bytes) -> bytes:
 
 
 def sign(payload: bytes, payload_type: str, signer: Signer) -> Envelope:
-    """Return an envelope signed by `signer`.
-
-    Raises InfrastructureError when what it signed does not verify with the key that it names:
-    such a signature must never get into the log.
-    """
-    key = parse_public_key(signer.public_key_pem().encode(), file="the signer's public key")
-    message = pae(payload_type, payload)
-    signature = signer.sign(message)
-    if not _holds(key, signature, message):
-        raise InfrastructureError(
-            f"the signature does not verify with the signer's key {key_id(key)}",
-            "was the key rotated just now? then try again; else look at the secret manager",
-        )
+    """Return an envelope signed by `signer`. Raises InfrastructureError, see `signature_of`."""
+    key, signature = signature_of(signer, pae(payload_type, payload))
     return Envelope(payload, payload_type, (Signature(key_id(key), signature),))
 
 
@@ -104,16 +90,8 @@ def parse(content: bytes) -> Envelope:
         raise SignatureError(f"not a DSSE envelope: {error}") from error
 
 
-def _holds(key: Ed25519PublicKey, signature: bytes, message: bytes) -> bool:
-    try:
-        key.verify(signature, message)
-    except InvalidSignature:
-        return False
-    return True
-
-
 def verify(
-    envelope: Envelope, payload_type: str, keys: Sequence[Ed25519PublicKey], threshold: int = 1
+    envelope: Envelope, payload_type: str, keys: Sequence[PublicKey], threshold: int = 1
 ) -> frozenset[str]:
     """Return the ids of the trusted keys that signed the payload as `payload_type`.
 
@@ -132,7 +110,7 @@ def verify(
         name
         for name, key in trusted.items()
         if any(
-            item.keyid == name and _holds(key, item.value, message) for item in envelope.signatures
+            item.keyid == name and holds(key, item.value, message) for item in envelope.signatures
         )
     )
     if len(good) >= threshold:

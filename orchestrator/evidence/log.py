@@ -21,11 +21,9 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from orchestrator.evidence import dsse, merkle, note, tiles
 from orchestrator.evidence.files import write_atomically
-from orchestrator.evidence.keys import Signer, key_id, parse_public_key
+from orchestrator.evidence.keys import PublicKey, Signer, key_id, parse_public_key
 from orchestrator.evidence.note import Checkpoint
 from orchestrator.model.canonical import canonical
 from orchestrator.model.errors import InfrastructureError, InputError
@@ -101,7 +99,7 @@ def parse_entry(leaf: bytes, index: int) -> Entry:
 
 
 def verify(
-    read: tiles.Read, keys: Sequence[Ed25519PublicKey], known: Checkpoint | None = None
+    read: tiles.Read, keys: Sequence[PublicKey], known: Checkpoint | None = None
 ) -> tuple[list[Entry], Checkpoint]:
     """Return the entries of a log and its checkpoint, after checking all of it.
 
@@ -204,7 +202,7 @@ def parse_proof(content: bytes) -> Proof:
         raise LogError("log-proof", f"not a proof: {error}") from error
 
 
-def verify_proof(content: bytes, keys: Sequence[Ed25519PublicKey]) -> tuple[Entry, Checkpoint]:
+def verify_proof(content: bytes, keys: Sequence[PublicKey]) -> tuple[Entry, Checkpoint]:
     """Return the entry that a proof shows to be in a log, and the checkpoint that says so.
 
     Raises LogError, or UntrustedError when the checkpoint is signed by no trusted key.

@@ -15,13 +15,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from orchestrator.evidence.dsse import SignatureError, UntrustedError, decode
-from orchestrator.evidence.keys import Signer, parse_public_key
+from orchestrator.evidence.keys import PublicKey, Signer, holds, key_id, signature_of
 from orchestrator.evidence.merkle import HASH_BYTES
-from orchestrator.model.errors import InfrastructureError
+from orchestrator.model.errors import InputError
 
 MOST_BYTES = 64 * 1024
 _LOG, _WITNESS = b"\x01", b"\x04"
@@ -112,30 +111,24 @@ def sign(checkpoint: Checkpoint, signer: Signer) -> Checkpoint:
 
     Raises InfrastructureError when what was signed does not verify with the signer's key.
     """
-    key = parse_public_key(signer.public_key_pem().encode(), file="the signer's public key")
-    value = signer.sign(checkpoint.body)
-    if not _holds(key, value, checkpoint.body):
-        raise InfrastructureError(
-            "the signature of the checkpoint does not verify with the signer's key",
-            "was the key rotated just now? then try again; else look at the secret manager",
-        )
+    key, value = signature_of(signer, checkpoint.body)
     name = checkpoint.origin
-    mine = NoteSignature(name, _key_hash(name, _LOG, key), value)
+    mine = NoteSignature(name, _log_key(name, key), value)
     return Checkpoint(checkpoint.origin, checkpoint.size, checkpoint.root, (mine,))
 
 
-def verify(content: bytes, keys: Sequence[Ed25519PublicKey]) -> Checkpoint:
+def verify(content: bytes, keys: Sequence[PublicKey]) -> Checkpoint:
     """Return a checkpoint that one of these keys signed as its log.
 
     Raises SignatureError when it is none or a signature that names a trusted key does not hold,
     UntrustedError when no trusted key signed it.
     """
     checkpoint = parse(content)
-    trusted = {_key_hash(checkpoint.origin, _LOG, key): key for key in keys}
+    trusted = {_log_key(checkpoint.origin, key): key for key in keys}
     held = 0
     for one in checkpoint.signatures:
         if one.name == checkpoint.origin and one.key in trusted:
-            if not _holds(trusted[one.key], one.value, checkpoint.body):
+            if not holds(trusted[one.key], one.value, checkpoint.body):
                 raise SignatureError(f"the checkpoint of {checkpoint.origin} was changed")
             held += 1
     if not held:
@@ -144,11 +137,17 @@ def verify(content: bytes, keys: Sequence[Ed25519PublicKey]) -> Checkpoint:
 
 
 def cosign(checkpoint: Checkpoint, name: str, signer: Signer, moment: datetime) -> NoteSignature:
-    """Return the witness's signature over a checkpoint that it found consistent."""
-    key = parse_public_key(signer.public_key_pem().encode(), file=f"the key of {name}")
+    """Return the witness's signature over a checkpoint that it found consistent.
+
+    Raises InputError when its key is not an Ed25519 key: the format has no other of ours.
+    """
     seconds = int(moment.timestamp())
-    value = seconds.to_bytes(8, "big") + signer.sign(_cosigned(checkpoint, seconds))
-    return NoteSignature(name, _key_hash(name, _WITNESS, key), value)
+    key, value = signature_of(signer, _cosigned(checkpoint, seconds))
+    if not isinstance(key, Ed25519PublicKey):
+        raise InputError(
+            f"the key of the witness {name} is no Ed25519 key", "make one of that kind"
+        )
+    return NoteSignature(name, _ed25519(name, _WITNESS, key), seconds.to_bytes(8, "big") + value)
 
 
 def witnessed(
@@ -160,12 +159,12 @@ def witnessed(
     """
     found: dict[str, datetime] = {}
     for name, key in witnesses.items():
-        mine = _key_hash(name, _WITNESS, key)
+        mine = _ed25519(name, _WITNESS, key)
         for one in checkpoint.signatures:
             if (one.name, one.key) != (name, mine):
                 continue
             seconds = int.from_bytes(one.value[:8], "big")
-            if not _holds(key, one.value[8:], _cosigned(checkpoint, seconds)):
+            if not holds(key, one.value[8:], _cosigned(checkpoint, seconds)):
                 raise SignatureError(f"the cosignature of {name} does not hold")
             moment = datetime.fromtimestamp(seconds, UTC)
             found[name] = min(moment, found.get(name, moment))
@@ -176,13 +175,12 @@ def _cosigned(checkpoint: Checkpoint, seconds: int) -> bytes:
     return b"cosignature/v1\ntime %d\n" % seconds + checkpoint.body
 
 
-def _key_hash(name: str, kind: bytes, key: Ed25519PublicKey) -> bytes:
+def _log_key(name: str, key: PublicKey) -> bytes:
+    """How a signature names the log's key; of P-256 it is the first bytes of the key's id."""
+    if isinstance(key, Ed25519PublicKey):
+        return _ed25519(name, _LOG, key)
+    return bytes.fromhex(key_id(key).removeprefix("sha256:")[:8])
+
+
+def _ed25519(name: str, kind: bytes, key: Ed25519PublicKey) -> bytes:
     return hashlib.sha256(name.encode() + b"\n" + kind + key.public_bytes_raw()).digest()[:4]
-
-
-def _holds(key: Ed25519PublicKey, value: bytes, message: bytes) -> bool:
-    try:
-        key.verify(value, message)
-    except InvalidSignature:
-        return False
-    return True

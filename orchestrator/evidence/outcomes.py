@@ -11,11 +11,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from orchestrator.evidence import dsse, log, statement
 from orchestrator.evidence.bindings import Problem
-from orchestrator.evidence.keys import load_public_key
+from orchestrator.evidence.keys import PublicKey, load_public_key
 from orchestrator.model.canonical import sha256, strict_loads
 from orchestrator.model.fact import parse_timestamp
 
@@ -64,7 +62,7 @@ def _outcome(
     path: Path,
     plan: dict[str, Any],
     plan_digest: str,
-    keys: list[Ed25519PublicKey],
+    keys: list[PublicKey],
     logged: set[str],
 ) -> Outcome:
     """Raises what `outcomes` catches."""

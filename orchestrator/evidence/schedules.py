@@ -11,10 +11,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from orchestrator.evidence import dsse, statement
 from orchestrator.evidence.bindings import Problem
+from orchestrator.evidence.keys import PublicKey
 from orchestrator.evidence.log import Entry
 from orchestrator.model.canonical import canonical, canonical_loads, sha256
 from orchestrator.model.errors import InfrastructureError
@@ -49,7 +48,7 @@ def applied_to(
     state: Path,
     environment: str,
     entries: Sequence[Entry],
-    keys: Sequence[Ed25519PublicKey] | None = None,
+    keys: Sequence[PublicKey] | None = None,
 ) -> list[dict[str, Any]]:
     """Return the records of the schedules in an environment's log, the oldest first.
 
@@ -60,7 +59,7 @@ def applied_to(
 
 
 def _record(
-    state: Path, environment: str, entry: Entry, keys: Sequence[Ed25519PublicKey] | None
+    state: Path, environment: str, entry: Entry, keys: Sequence[PublicKey] | None
 ) -> dict[str, Any]:
     path = state / FOLDER / f"{entry.statement}.dsse.json"
     try:

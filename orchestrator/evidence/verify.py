@@ -12,8 +12,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from orchestrator.evidence import (
     approvals,
     bindings,
@@ -27,6 +25,7 @@ from orchestrator.evidence import (
 )
 from orchestrator.evidence.bindings import Problem
 from orchestrator.evidence.contents import Contents
+from orchestrator.evidence.keys import PublicKey
 from orchestrator.evidence.log import Entry
 from orchestrator.evidence.note import Checkpoint
 from orchestrator.model.canonical import StrictJsonError, canonical_loads, sha256
@@ -100,7 +99,7 @@ class _Verifier:
     def __init__(
         self,
         contents: Contents,
-        keys: Sequence[Ed25519PublicKey],
+        keys: Sequence[PublicKey],
         threshold: int,
         rule: Mapping[str, Any] | None,
     ) -> None:
@@ -289,7 +288,7 @@ class _Verifier:
 
 def verify(
     source: Path | bytes,
-    trust_keys: Sequence[Ed25519PublicKey],
+    trust_keys: Sequence[PublicKey],
     rederive: Rederive,
     *,
     expect: Expectation | None = None,

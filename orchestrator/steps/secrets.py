@@ -22,7 +22,7 @@ from orchestrator.drivers.objectstore import ObjectStore
 from orchestrator.drivers.postgresql_connection import connect_read_write
 from orchestrator.drivers.secrets import Secrets, TransitSigner
 from orchestrator.drivers.secrets_storage import SecretsStorage
-from orchestrator.evidence import load_public_key
+from orchestrator.evidence.keys import holds, load_public_key
 from orchestrator.model.errors import InfrastructureError
 from orchestrator.model.fact import timestamp
 from orchestrator.steps.backup import backups_of, repositories
@@ -142,12 +142,7 @@ def _prove_evidence_key(context: Context) -> None:
     trusted = context.environment.evidence_public_key
     signer = TransitSigner(context.secrets)
     message = f"{context.run_id}: restored".encode()
-    key = load_public_key(trusted)
-    try:
-        key.verify(signer.sign(message), message)
-        ok = True
-    except InvalidSignature:
-        ok = False
+    ok = holds(load_public_key(trusted), signer.sign(message), message)
     context.require("evidence_key_signs", ok, f"verified with {trusted.name}, {signer.key_id}")
 
 

@@ -170,7 +170,7 @@ def test_a_key_id_is_the_sha256_of_the_der_key(signer: LocalSigner, tmp_path: Pa
     [
         b"",
         b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n",
-        ec.generate_private_key(ec.SECP256R1())
+        ec.generate_private_key(ec.SECP384R1())
         .public_key()
         .public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo),
     ],

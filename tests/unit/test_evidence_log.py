@@ -13,10 +13,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from orchestrator.evidence import dsse, log, note, tiles
-from orchestrator.evidence.keys import LocalSigner
+from orchestrator.evidence.keys import LocalSigner, key_id
 from orchestrator.evidence.log import Log, LogError
 from orchestrator.model.errors import InfrastructureError, InputError
 
@@ -217,6 +218,21 @@ def test_a_key_that_was_rotated_goes_on_with_the_same_log(
         held.append([("run", "later", DIGEST)], newer)
     entries, checkpoint = log.verify(journal.read, [newer.public_key])
     assert ([one.run_id for one in entries][-1], checkpoint.origin) == ("later", origin)
+
+
+def test_a_log_may_be_signed_with_p256(journal: Log) -> None:
+    signer = LocalSigner(ec.generate_private_key(ec.SECP256R1()))
+    fill(journal, signer, 2)
+    assert runs_of(journal, signer) == ["run-0", "run-1"]
+    content = journal.read("checkpoint") or b""
+    head = note.parse(content)
+    assert head.signatures[0].key.hex() == key_id(signer.public_key)[7:15]
+    with pytest.raises(dsse.UntrustedError):
+        note.verify(content, [ec.generate_private_key(ec.SECP256R1()).public_key()])
+    with pytest.raises(dsse.SignatureError):
+        note.verify(replace(head, size=3).to_bytes(), [signer.public_key])
+    with pytest.raises(InputError, match="Ed25519"):
+        note.cosign(head, "witness.example/p", signer, datetime.now(UTC))
 
 
 def _append_many(folder: Path, name: str, count: int) -> None:

@@ -138,8 +138,8 @@ def archive(bench: Bench, sha256: str | None = None) -> str:
 def test_the_committed_pins_are_valid_and_agree_with_go_mod_and_pyproject() -> None:
     loaded = pins.load()
     tools = {tool.name: tool for tool in loaded.tools}
-    assert {"uv", "versitygw", "vault", "pulumi"} <= set(tools)
-    for name in ("versitygw", "vault", "pulumi"):
+    assert {"uv", "versitygw", "vault", "pulumi", "cosign"} <= set(tools)
+    for name in ("versitygw", "vault", "pulumi", "cosign"):
         module = tools[name].modules[0]
         text = (module.directory / "go.mod").read_text()
         assert f" v{tools[name].version} " in text
@@ -207,6 +207,15 @@ def test_a_second_install_does_nothing(bench: Bench) -> None:
     assert bench.builds() == 2
     assert {p: p.stat().st_ino for p in bench.cache.root.rglob("*")} == before
     assert all(row.present for row in install.check(loaded, bench.cache))
+
+
+def test_an_optional_tool_is_installed_when_it_is_named_alone(bench: Bench) -> None:
+    loaded = bench.pins("optional = true\n", GO)
+    assert install.install(loaded, bench.cache, None) == []
+    assert (bench.builds(), install.check(loaded, bench.cache)) == (0, [])
+    assert install.install(loaded, bench.cache, "lamp") == []
+    assert bench.builds() == 2
+    assert install.check(loaded, bench.cache)[0].present
 
 
 def test_a_changed_pin_is_built_anew(bench: Bench) -> None:

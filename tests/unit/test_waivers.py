@@ -300,6 +300,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "facts.json").write_text(json.dumps(facts_document(facts)))
     pem = KEYS["li-wei"]._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     (tmp_path / "key.pem").write_bytes(pem)
+    (tmp_path / "key.pem").chmod(0o600)
     monkeypatch.setenv("ANLAN_STATE_DIR", str(tmp_path))
     return tmp_path
 
