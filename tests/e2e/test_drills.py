@@ -199,7 +199,7 @@ def test_history_and_log_hold_every_run(state: Path, environment: Environment) -
     assert {run["state"] for run in runs} == {"finished"}
     key = str(environment.evidence_public_key)
     log = anlan(state, "evidence", "log", "verify", "--trust", key, "--json")
-    answer = json.loads(log.stdout)
+    (answer,) = json.loads(log.stdout)
     assert (log.returncode, answer["status"], answer["unfinished"]) == (0, "VALID", [])
     assert answer["runs"] == len(runs)
 
