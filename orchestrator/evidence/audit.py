@@ -12,10 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from orchestrator.evidence import dsse, layout, log, merkle, note, schedules, statement
+from orchestrator.evidence import dsse, layout, log, merkle, note, proofs, schedules, statement
 from orchestrator.evidence.bindings import Problem
+from orchestrator.evidence.entries import Entry, LogError
 from orchestrator.evidence.keys import PublicKey
-from orchestrator.evidence.log import Entry
 from orchestrator.evidence.note import Checkpoint
 from orchestrator.model.canonical import StrictJsonError, sha256, strict_loads
 from orchestrator.model.errors import InfrastructureError
@@ -88,7 +88,7 @@ def audit(
         entries, checkpoint = log.log_of(state, environment).steadily(
             partial(log.verify, keys=keys, known=known)
         )
-    except log.LogError as error:
+    except LogError as error:
         return Audit(environment, (Problem(error.code, name, str(error)),))
     except dsse.UntrustedError as error:
         return Audit(environment, (Problem("untrusted-signer", name, str(error)),))
@@ -163,8 +163,8 @@ def _check_run(
         if not (run / path).is_file():
             continue
         try:
-            seen = note.parse(log.parse_proof((run / path).read_bytes()).checkpoint)
+            seen = note.parse(proofs.parse_proof((run / path).read_bytes()).checkpoint)
             log.check_continues(seen, checkpoint, root_at)
-        except (log.LogError, dsse.SignatureError) as error:
+        except (LogError, dsse.SignatureError) as error:
             code = getattr(error, "code", "log-proof")
             yield Problem(code, f"runs/{run.name}/{path}", f"its log and this one: {error}")

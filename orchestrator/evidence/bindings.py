@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from orchestrator.evidence import layout, log, merkle, statement
+from orchestrator.evidence import layout, merkle, proofs, statement
 from orchestrator.evidence.contents import Contents
-from orchestrator.evidence.log import Entry
+from orchestrator.evidence.entries import Entry, LogError
 from orchestrator.evidence.note import Checkpoint
 from orchestrator.model.canonical import StrictJsonError, same_json, sha256
 from orchestrator.model.fact import parse_timestamp
@@ -173,15 +173,15 @@ def check_growth(seen: Mapping[str, Checkpoint], growth: bytes | None) -> list[P
         return [Problem("missing-log-entry", layout.GROWTH, "the log's growth is not proven")]
     old, new = seen["plan"], seen["run"]
     try:
-        proof = log.parse_growth(growth)
+        proof = proofs.parse_growth(growth)
         if any(one.origin != new.origin for one in seen.values()):
-            raise log.LogError("log-forked", "the proofs are of different logs")
+            raise LogError("log-forked", "the proofs are of different logs")
         if any(one != new for kind, one in seen.items() if kind != "plan"):
-            raise log.LogError("log-forked", "findings and result are proven by two checkpoints")
+            raise LogError("log-forked", "findings and result are proven by two checkpoints")
         if proof.old != old.size or proof.checkpoint != new.to_bytes():
-            raise log.LogError("log-forked", "is not from the plan's log to the result's")
+            raise LogError("log-forked", "is not from the plan's log to the result's")
         merkle.check_consistency(old.size, old.root, new.size, new.root, proof.path)
-    except log.LogError as error:
+    except LogError as error:
         return [Problem(error.code, layout.GROWTH, str(error))]
     except merkle.ProofError as error:
         return [Problem("log-forked", layout.GROWTH, f"the log was changed: {error}")]

@@ -1,101 +1,37 @@
 """The append-only evidence log of an environment: a Merkle tree with a signed checkpoint.
 
-An entry is canonical JSON `{"kind", "run_id", "statement", "time"}`, its digest the leaf hash of
-RFC 6962. Entries and hashes are in tiles (`orchestrator.evidence.tiles`), the checkpoint
-(`orchestrator.evidence.note`) signs their root: nothing can be removed, moved or changed without
-another root. Appending is safe under kill -9: entries count once the checkpoint over them is on
-disk, and what a dead writer left beyond it is written anew.
+Entries (`orchestrator.evidence.entries`) and hashes are in tiles (`orchestrator.evidence.tiles`),
+the checkpoint (`orchestrator.evidence.note`) signs their root: nothing can be removed, moved or
+changed without another root. Appending is safe under kill -9: entries count once the checkpoint
+over them is on disk, and what a dead writer left beyond it is written anew.
 """
 
 from __future__ import annotations
 
-import base64
 import os
-import re
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from orchestrator.evidence import dsse, merkle, note, tiles
+from orchestrator.evidence import dsse, merkle, note, proofs, tiles
+from orchestrator.evidence.entries import Entry, LogError, leaf_of, parse_entry
 from orchestrator.evidence.files import write_atomically
 from orchestrator.evidence.keys import PublicKey, Signer, key_id, parse_public_key
 from orchestrator.evidence.note import Checkpoint
-from orchestrator.model.canonical import canonical
 from orchestrator.model.errors import InfrastructureError, InputError
-from orchestrator.model.fact import parse_timestamp, timestamp
+from orchestrator.model.fact import timestamp
 
 _Result = TypeVar("_Result")
 
 FOLDER = "evidence/log"
-KINDS = ("plan", "controls", "run", "schedule")
-_PROOF_HEAD = "c2sp.org/tlog-proof@v1"
-_MOST_PROOF_BYTES = 128 * 1024
-# One spelling of every entry, so that parsing is checking: RFC 8785 sorts the keys like this.
-_ENTRY = re.compile(
-    rb'\{"kind":"(?P<kind>[a-z]+)","run_id":"(?P<run_id>[A-Za-z0-9][A-Za-z0-9._-]{0,199})",'
-    rb'"statement":"(?P<statement>[0-9a-f]{64})",'
-    rb'"time":"(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z)"\}'
-)
-
-_STATEMENT, _TIME = slice(-100, -36), slice(-26, -2)
 
 
 def utc_now() -> datetime:
     """The time now, aware, UTC."""
     return datetime.now(UTC)
-
-
-class LogError(ValueError):
-    """A log that was changed; `code` names how."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One entry. It keeps little beside its leaf: there may be a million."""
-
-    index: int
-    kind: str
-    run_id: str
-    leaf: bytes
-
-    @property
-    def statement(self) -> str:
-        """The sha256 of the signed statement (64 hex digits)."""
-        return self.leaf[_STATEMENT].decode()
-
-    @property
-    def time(self) -> datetime:
-        """When it was logged (UTC); never before the entry above."""
-        return parse_timestamp(self.leaf[_TIME].decode())
-
-    @property
-    def digest(self) -> str:
-        """The leaf hash (64 hex digits), by which other statements name the entry."""
-        return merkle.leaf_hash(self.leaf).hex()
-
-
-def parse_entry(leaf: bytes, index: int) -> Entry:
-    """Return the entry of a leaf. Raises LogError when it is not one in its one spelling."""
-    match = _ENTRY.fullmatch(leaf)
-    if match is None:
-        raise LogError("log-entry", f"entry {index} is none")
-    kind, run_id = sys.intern(match["kind"].decode()), match["run_id"].decode()
-    if kind not in KINDS:
-        raise LogError("log-entry", f"entry {index} is of no known kind ({kind})")
-    try:
-        parse_timestamp(match["time"].decode())
-    except ValueError as error:
-        raise LogError("log-entry", f"entry {index}: {error}") from error
-    return Entry(index, kind, run_id, leaf)
 
 
 def verify(
@@ -135,7 +71,7 @@ def _verify_tiles(
         if merkle.leaf_hash(leaf) != hashes[index]:
             raise LogError("log-entry", f"entry {index} was changed, moved or replaced")
         entry = parse_entry(leaf, index)
-        if found and entry.leaf[_TIME] < found[-1].leaf[_TIME]:
+        if found and entry.time_text < found[-1].time_text:
             raise LogError("log-time", f"entry {index} is dated before the one before it")
         found.append(entry)
     if known is not None:
@@ -157,102 +93,6 @@ def check_continues(
         raise LogError("log-rollback", message)
     if root_at(known.size) != known.root:
         raise LogError("log-forked", f"its first {known.size} entries are not those of before")
-
-
-@dataclass(frozen=True)
-class Proof:
-    """An entry with its place in a log: self-contained, verifiable offline (c2sp.org/tlog-proof).
-
-    Its file holds the entry itself as `extra`.
-    """
-
-    leaf: bytes
-    index: int
-    path: tuple[bytes, ...]
-    checkpoint: bytes
-
-    def to_bytes(self) -> bytes:
-        """Return the file."""
-        lines = [
-            _PROOF_HEAD,
-            f"extra {base64.b64encode(self.leaf).decode()}",
-            f"index {self.index}",
-            *(base64.b64encode(one).decode() for one in self.path),
-        ]
-        return "\n".join(lines).encode() + b"\n\n" + self.checkpoint
-
-
-def parse_proof(content: bytes) -> Proof:
-    """Return a proof, unverified. Raises LogError when it is none."""
-    try:
-        if len(content) > _MOST_PROOF_BYTES:
-            raise ValueError("it is too large")
-        head, gap, checkpoint = content.partition(b"\n\n")
-        first, extra, index, *path = head.decode("ascii").split("\n")
-        number = index.removeprefix("index ")
-        if not gap or first != _PROOF_HEAD or not extra.startswith("extra "):
-            raise ValueError("it does not begin like one")
-        if index != f"index {number}" or not re.fullmatch("0|[1-9][0-9]{0,15}", number):
-            raise ValueError("it has no index")
-        hashes = tuple(dsse.decode(one) for one in path)
-        if any(len(one) != merkle.HASH_BYTES for one in hashes):
-            raise ValueError("a hash is no SHA-256")
-        return Proof(dsse.decode(extra.removeprefix("extra ")), int(number), hashes, checkpoint)
-    except ValueError as error:
-        raise LogError("log-proof", f"not a proof: {error}") from error
-
-
-def verify_proof(content: bytes, keys: Sequence[PublicKey]) -> tuple[Entry, Checkpoint]:
-    """Return the entry that a proof shows to be in a log, and the checkpoint that says so.
-
-    Raises LogError, or UntrustedError when the checkpoint is signed by no trusted key.
-    """
-    proof = parse_proof(content)
-    try:
-        checkpoint = note.verify(proof.checkpoint, keys)
-        leaf = merkle.leaf_hash(proof.leaf)
-        size, root = checkpoint.size, checkpoint.root
-        merkle.check_inclusion(leaf, proof.index, size, proof.path, root)
-    except dsse.SignatureError as error:
-        raise LogError("log-signature", str(error)) from error
-    except merkle.ProofError as error:
-        raise LogError("log-proof", str(error)) from error
-    return parse_entry(proof.leaf, proof.index), checkpoint
-
-
-@dataclass(frozen=True)
-class Growth:
-    """The proof that a log with one checkpoint continues that with an older one.
-
-    Its file is what a witness is sent (`add-checkpoint` of c2sp.org/tlog-witness).
-    """
-
-    old: int
-    path: tuple[bytes, ...]
-    checkpoint: bytes
-
-    def to_bytes(self) -> bytes:
-        """Return the file."""
-        lines = [f"old {self.old}", *(base64.b64encode(one).decode() for one in self.path)]
-        return "\n".join(lines).encode() + b"\n\n" + self.checkpoint
-
-
-def parse_growth(content: bytes) -> Growth:
-    """Return a proof of growth, unverified. Raises LogError when it is none."""
-    try:
-        if len(content) > _MOST_PROOF_BYTES:
-            raise ValueError("it is too large")
-        head, gap, checkpoint = content.partition(b"\n\n")
-        first, *path = head.decode("ascii").split("\n")
-        number = first.removeprefix("old ")
-        if not gap or first != f"old {number}" or not re.fullmatch("0|[1-9][0-9]{0,15}", number):
-            raise ValueError("it has no old size")
-        hashes = tuple(dsse.decode(one) for one in path)
-        if len(hashes) > 63 or any(len(one) != merkle.HASH_BYTES for one in hashes):
-            raise ValueError("a hash is no SHA-256")
-        return Growth(int(number), hashes, checkpoint)
-    except ValueError as error:
-        raise LogError("log-proof", f"not a proof of growth: {error}") from error
 
 
 def environments(state: Path) -> list[str]:
@@ -351,7 +191,7 @@ class LockedLog:
         time = timestamp(max(now, self.entries[-1].time) if self.entries else now)
         try:
             made = [
-                parse_entry(_leaf(kind, run_id, statement, time), size + n)
+                parse_entry(leaf_of(kind, run_id, statement, time), size + n)
                 for n, (kind, run_id, statement) in enumerate(statements)
             ]
         except LogError as error:
@@ -378,14 +218,14 @@ class LockedLog:
         checkpoint = self._head()
         subtree = tiles.subtrees(checkpoint.size, self._log.read)
         path = tuple(merkle.inclusion(entry.index, checkpoint.size, subtree))
-        return Proof(entry.leaf, entry.index, path, checkpoint.to_bytes()).to_bytes()
+        return proofs.Proof(entry.leaf, entry.index, path, checkpoint.to_bytes()).to_bytes()
 
     def growth(self, old: int) -> bytes:
         """Return the proof that the log as it is now continues its first `old` entries."""
         checkpoint = self._head()
         subtree = tiles.subtrees(checkpoint.size, self._log.read)
         path = tuple(merkle.consistency(old, checkpoint.size, subtree))
-        return Growth(old, path, checkpoint.to_bytes()).to_bytes()
+        return proofs.Growth(old, path, checkpoint.to_bytes()).to_bytes()
 
     def _head(self) -> Checkpoint:
         if self.checkpoint is None:
@@ -420,10 +260,6 @@ def _tidy(folder: Path, size: int) -> None:
                 other.unlink()
         if not is_partial and narrower.is_dir():
             narrower.rmdir()
-
-
-def _leaf(kind: str, run_id: str, statement: str, time: str) -> bytes:
-    return canonical({"kind": kind, "run_id": run_id, "statement": statement, "time": time})
 
 
 def _origin(folder: Path, signer: Signer) -> str:

@@ -13,8 +13,8 @@ from typing import Any
 
 from orchestrator.evidence import dsse, statement
 from orchestrator.evidence.bindings import Problem
+from orchestrator.evidence.entries import Entry
 from orchestrator.evidence.keys import PublicKey
-from orchestrator.evidence.log import Entry
 from orchestrator.model.canonical import canonical, canonical_loads, sha256
 from orchestrator.model.errors import InfrastructureError
 from orchestrator.model.fact import parse_timestamp

@@ -13,9 +13,11 @@ from typing import Any
 
 from orchestrator.evidence import bindings, bundle, dsse, layout, note, schedules, statement
 from orchestrator.evidence.contents import Contents
+from orchestrator.evidence.entries import Entry
 from orchestrator.evidence.files import write_atomically
 from orchestrator.evidence.keys import Signer, key_id, parse_public_key
-from orchestrator.evidence.log import Entry, LockedLog, Log, log_of, parse_proof, utc_now
+from orchestrator.evidence.log import LockedLog, Log, log_of, utc_now
+from orchestrator.evidence.proofs import parse_proof
 from orchestrator.model.canonical import sha256
 from orchestrator.model.errors import InputError, Refused
 from orchestrator.model.schema import check

@@ -18,15 +18,15 @@ from orchestrator.evidence import (
     bundle,
     dsse,
     layout,
-    log,
     patience,
+    proofs,
     statement,
     waivers,
 )
 from orchestrator.evidence.bindings import Problem
 from orchestrator.evidence.contents import Contents
+from orchestrator.evidence.entries import Entry, LogError
 from orchestrator.evidence.keys import PublicKey
-from orchestrator.evidence.log import Entry
 from orchestrator.evidence.note import Checkpoint
 from orchestrator.model.canonical import StrictJsonError, canonical_loads, sha256
 from orchestrator.model.errors import InputError
@@ -207,8 +207,8 @@ class _Verifier:
             if path not in self.contents:
                 continue
             try:
-                found[kind], seen[kind] = log.verify_proof(self.contents[path], self.keys)
-            except log.LogError as error:
+                found[kind], seen[kind] = proofs.verify_proof(self.contents[path], self.keys)
+            except LogError as error:
                 self.say(error.code, path, str(error))
             except dsse.UntrustedError as error:
                 self.say("untrusted-signer", path, str(error))

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
-from orchestrator.evidence import layout, log
+from orchestrator.evidence import layout, proofs
 from orchestrator.evidence.contents import Contents, contents_of
+from orchestrator.evidence.entries import parse_entry
 from orchestrator.model.errors import InputError
 from orchestrator.model.fact import parse_timestamp, timestamp
 from orchestrator.model.schema import check
@@ -343,8 +344,8 @@ def _evidence(contents: Contents, plan: Mapping[str, Any]) -> v.Evidence:
         if path.endswith(".dsse.json") and path not in _OWN:
             keys |= {item["keyid"] for item in json.loads(content)["signatures"]}
     proven = (contents[path] for path in layout.PROOFS.values() if path in contents)
-    proofs = [log.parse_proof(content) for content in proven]
-    entries = [log.parse_entry(proof.leaf, proof.index) for proof in proofs]
+    logged = [proofs.parse_proof(content) for content in proven]
+    entries = [parse_entry(proof.leaf, proof.index) for proof in logged]
     return v.Evidence(
         keys=tuple(sorted(keys)),
         log=tuple(

@@ -34,11 +34,13 @@ from orchestrator.evidence import (
     key_id,
     merkle,
     note,
+    proofs,
     tiles,
 )
 from orchestrator.evidence import layout as at
 from orchestrator.evidence import log as evidence_log
 from orchestrator.evidence.audit import audit
+from orchestrator.evidence.entries import Entry, parse_entry
 from orchestrator.evidence.statement import FILES, PAYLOAD_TYPE, PREDICATES
 from orchestrator.model.canonical import canonical
 
@@ -178,17 +180,17 @@ def interleaved(tmp_path_factory: pytest.TempPathFactory, signer: LocalSigner) -
     return Good(bundle.unpack(packed), signer, packed, state)
 
 
-def entry(good: Good, kind: str) -> evidence_log.Entry:
+def entry(good: Good, kind: str) -> Entry:
     """The entry that a bundle's proof of this kind is about."""
-    proof = evidence_log.parse_proof(good.contents[at.PROOFS[kind]])
-    return evidence_log.parse_entry(proof.leaf, proof.index)
+    proof = proofs.parse_proof(good.contents[at.PROOFS[kind]])
+    return parse_entry(proof.leaf, proof.index)
 
 
 def head(good: Good, kind: str = "run") -> note.Checkpoint:
-    return note.parse(evidence_log.parse_proof(good.contents[at.PROOFS[kind]]).checkpoint)
+    return note.parse(proofs.parse_proof(good.contents[at.PROOFS[kind]]).checkpoint)
 
 
-def leaf(of: evidence_log.Entry, **changes: str) -> bytes:
+def leaf(of: Entry, **changes: str) -> bytes:
     return canonical({**json.loads(of.leaf), **changes})
 
 
@@ -214,9 +216,9 @@ def forged_log(
             continue
         size = planned if kind == "plan" else len(leaves)
         path = tuple(merkle.inclusion(index, size, subtree))
-        files[at.PROOFS[kind]] = evidence_log.Proof(content, index, path, signed(size)).to_bytes()
+        files[at.PROOFS[kind]] = proofs.Proof(content, index, path, signed(size)).to_bytes()
     path = tuple(merkle.consistency(planned, len(leaves), subtree))
-    files[at.GROWTH] = evidence_log.Growth(planned, path, signed(len(leaves))).to_bytes()
+    files[at.GROWTH] = proofs.Growth(planned, path, signed(len(leaves))).to_bytes()
     return files
 
 
@@ -240,7 +242,7 @@ def test_case_04_a_failed_run_is_deleted_from_the_log(interleaved: Good) -> None
     assert "untrusted-signer" in codes(interleaved, interleaved.seal(forged))
     true = head(interleaved).to_bytes()
     for path in at.PROOFS.values():
-        proof = evidence_log.parse_proof(forged[path] or b"")
+        proof = proofs.parse_proof(forged[path] or b"")
         forged[path] = replace(proof, checkpoint=true).to_bytes()
     assert "log-proof" in codes(interleaved, interleaved.seal(forged))
 
@@ -312,7 +314,7 @@ def test_case_07_entries_are_reordered(good: Good, first: int, second: int) -> N
 
 
 def test_case_08_entries_are_renumbered(good: Good) -> None:
-    proof = evidence_log.parse_proof(good.contents[at.PROOFS["controls"]])
+    proof = proofs.parse_proof(good.contents[at.PROOFS["controls"]])
     renumbered = replace(proof, index=2).to_bytes()
     assert "log-proof" in codes(good, good.seal({at.PROOFS["controls"]: renumbered}))
 
@@ -545,22 +547,22 @@ def test_case_24_the_plan_is_of_one_log_and_the_result_of_another(good: Good) ->
     forged = forged_log(good, other, 2)
     forged[at.PROOFS["plan"]] = good.contents[at.PROOFS["plan"]]
     assert "log-forked" in codes(good, good.seal(forged))
-    growth = evidence_log.parse_growth(forged[at.GROWTH] or b"")
+    growth = proofs.parse_growth(forged[at.GROWTH] or b"")
     forged[at.GROWTH] = replace(growth, old=1).to_bytes()
     assert "log-forked" in codes(good, good.seal(forged))
 
 
 def test_case_25_the_checkpoint_is_rolled_back(good: Good) -> None:
     """An old checkpoint, truly signed, under the proof of a result that came later."""
-    old = evidence_log.parse_proof(good.contents[at.PROOFS["plan"]]).checkpoint
-    proof = evidence_log.parse_proof(good.contents[at.PROOFS["run"]])
+    old = proofs.parse_proof(good.contents[at.PROOFS["plan"]]).checkpoint
+    proof = proofs.parse_proof(good.contents[at.PROOFS["run"]])
     packed = good.seal({at.PROOFS["run"]: replace(proof, checkpoint=old).to_bytes()})
     assert "log-proof" in codes(good, packed)
 
 
 @pytest.mark.parametrize("kind", ["plan", "run"])
 def test_case_25_a_checkpoint_is_changed(good: Good, kind: str) -> None:
-    proof = evidence_log.parse_proof(good.contents[at.PROOFS[kind]])
+    proof = proofs.parse_proof(good.contents[at.PROOFS[kind]])
     larger = note.parse(proof.checkpoint)
     larger = replace(larger, size=larger.size + 1)
     packed = good.seal({at.PROOFS[kind]: replace(proof, checkpoint=larger.to_bytes()).to_bytes()})

@@ -16,9 +16,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from orchestrator.evidence import dsse, log, note, tiles
+from orchestrator.evidence import dsse, log, note, proofs, tiles
+from orchestrator.evidence.entries import LogError, leaf_of, parse_entry
 from orchestrator.evidence.keys import LocalSigner, key_id
-from orchestrator.evidence.log import Log, LogError
+from orchestrator.evidence.log import Log
 from orchestrator.model.errors import InfrastructureError, InputError
 
 DIGEST = "ab" * 32
@@ -151,7 +152,7 @@ def test_what_a_kept_checkpoint_saw_must_still_be_there(
 
 def test_an_entry_dated_before_the_one_above_is_named(tmp_path: Path, signer: LocalSigner) -> None:
     times = ("2026-11-25T03:00:00.000Z", "2020-01-01T00:00:00.000Z")
-    leaves = [log._leaf("plan", "run", DIGEST, time) for time in times]
+    leaves = [leaf_of("plan", "run", DIGEST, time) for time in times]
     files, root = tiles.grow(0, leaves, lambda path: None)
     head = note.sign(note.Checkpoint("anlan.dev/log/x/0", 2, root), signer).to_bytes()
     with pytest.raises(LogError) as caught:
@@ -176,7 +177,7 @@ def test_an_entry_dated_before_the_one_above_is_named(tmp_path: Path, signer: Lo
 )
 def test_what_is_no_entry_is_refused(leaf: bytes) -> None:
     with pytest.raises(LogError) as caught:
-        log.parse_entry(leaf, 7)
+        parse_entry(leaf, 7)
     assert caught.value.code == "log-entry"
     assert "entry 7" in str(caught.value)
 
@@ -307,7 +308,7 @@ def proven(journal: Log, signer: LocalSigner) -> tuple[bytes, Ed25519PublicKey]:
 
 def test_a_proof_shows_its_entry_offline(journal: Log, signer: LocalSigner) -> None:
     content, key = proven(journal, signer)
-    entry, checkpoint = log.verify_proof(content, [key])
+    entry, checkpoint = proofs.verify_proof(content, [key])
     assert (entry.index, entry.run_id, checkpoint.size) == (1, "run-1", 4)
     assert content.startswith(b"c2sp.org/tlog-proof@v1\nextra ")
 
@@ -318,18 +319,18 @@ def test_not_a_byte_of_a_proof_can_be_changed(journal: Log, signer: LocalSigner)
         changed = bytearray(content)
         changed[where] ^= 1
         with pytest.raises((LogError, dsse.UntrustedError)):
-            log.verify_proof(bytes(changed), [key])
+            proofs.verify_proof(bytes(changed), [key])
 
 
 def test_a_proof_of_growth_is_read_as_it_was_written(journal: Log, signer: LocalSigner) -> None:
     fill(journal, signer)
     with journal.locked() as held:
         content = held.growth(3)
-    growth = log.parse_growth(content)
+    growth = proofs.parse_growth(content)
     assert (growth.old, growth.to_bytes()) == (3, content)
     for wrong in (b"", content[1:], content.replace(b"old 3", b"old 03"), b"x" * 200_000):
         with pytest.raises(LogError):
-            log.parse_growth(wrong)
+            proofs.parse_growth(wrong)
 
 
 def test_a_witness_signs_what_it_saw_and_when(journal: Log, signer: LocalSigner) -> None:

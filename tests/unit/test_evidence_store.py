@@ -28,6 +28,7 @@ from orchestrator.evidence import (
     verify,
 )
 from orchestrator.evidence.audit import audit
+from orchestrator.evidence.proofs import verify_proof
 from orchestrator.model.errors import InputError, Refused
 
 KEY = bytes(range(32))
@@ -138,8 +139,8 @@ def test_a_run_comes_with_the_proofs_of_its_own_entries(
             started_at=SAMPLE.started_at + timedelta(hours=number),
         )
         run_dir = record(tmp_path, sample, signer)
-        proofs = [(run_dir / path).read_bytes() for path in layout.PROOFS.values()]
-        proven = [log.verify_proof(proof, [signer.public_key]) for proof in proofs]
+        files = [(run_dir / path).read_bytes() for path in layout.PROOFS.values()]
+        proven = [verify_proof(content, [signer.public_key]) for content in files]
         assert [entry.run_id for entry, _ in proven] == [sample.run_id] * 3
         assert [entry.index for entry, _ in proven] == [
             3 * number - 3,
