@@ -6,7 +6,7 @@ Nor can one that was due by a schedule of the log and never ran.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -95,9 +95,8 @@ def audit(
     runs = _runs(state, environment)
     subtree = merkle.subtrees_of([merkle.leaf_hash(entry.leaf) for entry in entries])
     root_at = partial(merkle.root, subtree=subtree)
-    problems = [
-        problem for run in runs for problem in _check_run(run, entries, checkpoint, root_at)
-    ]
+    logged = {(entry.kind, entry.statement) for entry in entries}
+    problems = [problem for run in runs for problem in _check_run(run, logged, checkpoint, root_at)]
     times = Counter((entry.kind, entry.run_id) for entry in entries if entry.kind != schedules.KIND)
     for (kind, run_id), count in times.items():
         if count > 1:
@@ -141,12 +140,14 @@ def _environment_of(run: Path) -> str | None:
 
 
 def _check_run(
-    run: Path, entries: Sequence[Entry], checkpoint: Checkpoint, root_at: Callable[[int], bytes]
+    run: Path,
+    logged: Set[tuple[str, str]],
+    checkpoint: Checkpoint,
+    root_at: Callable[[int], bytes],
 ) -> Iterator[Problem]:
     """A recorded run's statements are in the log, and the log continues what its proofs saw."""
     if not (run / layout.PROOFS["run"]).is_file():
         return  # not recorded whole: it is among the unfinished or the unlogged
-    logged = {(entry.kind, entry.statement) for entry in entries}
     for kind in statement.FILES:
         file = run / "statements" / f"{kind}.dsse.json"
         name = f"runs/{run.name}/statements/{file.name}"
