@@ -81,11 +81,11 @@ def _row(directory: Path, result: dict[str, Any], state: Path, environment: str)
 def _verified(bundle: Path, environment: str) -> str:
     """Verify as an auditor does: from the bundle and the public key alone."""
     from orchestrator.cli.verify import rederive  # noqa: PLC0415
-    from orchestrator.evidence import load_public_key, verify  # noqa: PLC0415
+    from orchestrator.evidence import Trust, load_public_key, verify  # noqa: PLC0415
 
     key = common.find_environment(environment).evidence_public_key
     try:
-        return str(verify(bundle, [load_public_key(key)], rederive()).status)
+        return str(verify(bundle, Trust.of([load_public_key(key)]), rederive()).status)
     except AnlanError as error:
         return error.what
 

@@ -114,11 +114,11 @@ def export(run: str, out: Path | None, as_json: bool) -> int:
 
 
 def _rebuild(run: Run, state: Path, bundle: Path) -> None:
-    from orchestrator.drivers.secrets import Secrets, TransitSigner  # noqa: PLC0415
-    from orchestrator.evidence import EvidenceStore  # noqa: PLC0415
+    from orchestrator.drivers.secrets import Secrets  # noqa: PLC0415
+    from orchestrator.engine.evidence import evidence_store  # noqa: PLC0415
 
     environment = common.find_environment(run.plan["environment"]["name"])
-    store = EvidenceStore(state, TransitSigner(Secrets(environment)))
+    store = evidence_store(state, Secrets(environment))
     store.export(run.directory, bundle)
 
 

@@ -58,9 +58,9 @@ def apply(name: str, environment: str, dry_run: bool, as_json: bool) -> None:
     It is signed and kept in the evidence log: from now on an auditor can say which drills there
     must be. It replaces the one before; applying the same again changes nothing.
     """
-    from orchestrator.drivers.secrets import Secrets, TransitSigner  # noqa: PLC0415
+    from orchestrator.drivers.secrets import Secrets  # noqa: PLC0415
+    from orchestrator.engine.evidence import evidence_store  # noqa: PLC0415
     from orchestrator.engine.worker import schedules_of  # noqa: PLC0415
-    from orchestrator.evidence import EvidenceStore  # noqa: PLC0415
     from orchestrator.model.schedule import applied, parse_schedule  # noqa: PLC0415
 
     path = Path(name)
@@ -85,8 +85,7 @@ def apply(name: str, environment: str, dry_run: bool, as_json: bool) -> None:
     records = schedules_of(common.state_directory()).get(environment, [])
     same = bool(records) and all(records[-1][key] == record[key] for key in ("schedule", "tier"))
     if not (dry_run or same):
-        signer = TransitSigner(Secrets(found))
-        EvidenceStore(common.state_directory(), signer).record_schedule(record)
+        evidence_store(common.state_directory(), Secrets(found)).record_schedule(record)
     coming = _coming(record, 5)
     if as_json:
         common.emit({"applied": not (dry_run or same), "record": record, "next": coming})

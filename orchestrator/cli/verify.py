@@ -75,15 +75,14 @@ def verify(
     Trusts the key files alone, and derives every verdict, policy result and the report again from
     the raw data. Exit code 0: VALID; 1: INVALID, INCOMPLETE or UNTRUSTED; 2: unusable input.
     """
-    from orchestrator.evidence import Expectation  # noqa: PLC0415
+    from orchestrator.evidence import Expectation, Trust  # noqa: PLC0415
     from orchestrator.evidence import verify as verify_bundle  # noqa: PLC0415
 
     found = verify_bundle(
         bundle,
-        load_keys(trust),
+        Trust.of(load_keys(trust), threshold),
         rederive(),
         expect=Expectation(run_id, environment, _time(not_before), _rule(rule)),
-        threshold=threshold,
     )
     if as_json:
         common.emit({"bundle": str(bundle), **found.to_json()})

@@ -14,9 +14,9 @@ from typing import Any
 from orchestrator.collect import collect_wanted
 from orchestrator.drivers.files import write_atomically
 from orchestrator.drivers.objectstore import ObjectStore
-from orchestrator.drivers.secrets import TransitSigner
+from orchestrator.engine.evidence import evidence_store
 from orchestrator.engine.runs import Run
-from orchestrator.evidence import EvidenceStore, layout, waivers
+from orchestrator.evidence import layout, waivers
 from orchestrator.evidence.contents import raw_of
 from orchestrator.evidence.layout import read_run_directory, rules_of
 from orchestrator.model.environment import load_environment
@@ -49,7 +49,7 @@ def is_missed(journal: StepJournal) -> bool:
 
 def record_plan(run: Run, state: Path, context: Context) -> None:
     """Sign and log the plan. Raises InfrastructureError: then nothing may be touched."""
-    EvidenceStore(state, TransitSigner(context.secrets)).record_plan(run.directory)
+    evidence_store(state, context.secrets).record_plan(run.directory)
 
 
 def conclude(run: Run, context: Context) -> None:
@@ -145,7 +145,7 @@ def publish(run: Run, state: Path, context: Context) -> list[str]:
     Returns the sites that could not take it. Raises InfrastructureError when nothing can be
     signed, or no site takes the bundle: resume the run when it can.
     """
-    store = EvidenceStore(state, TransitSigner(context.secrets))
+    store = evidence_store(state, context.secrets)
     store.record_run(run.directory)
     write_atomically(run.directory / "report.html", render(run.directory), mode=0o644)
     bundle = store.export(run.directory, bundle_path(state, run.run_id))

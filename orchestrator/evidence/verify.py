@@ -26,8 +26,8 @@ from orchestrator.evidence import (
 from orchestrator.evidence.bindings import Problem
 from orchestrator.evidence.contents import Contents
 from orchestrator.evidence.entries import Entry, LogError
-from orchestrator.evidence.keys import PublicKey
 from orchestrator.evidence.note import Checkpoint
+from orchestrator.evidence.trust import Trust
 from orchestrator.model.canonical import StrictJsonError, canonical_loads, sha256
 from orchestrator.model.errors import InputError
 from orchestrator.model.fact import parse_timestamp
@@ -99,14 +99,12 @@ class _Verifier:
     def __init__(
         self,
         contents: Contents,
-        keys: Sequence[PublicKey],
-        threshold: int,
+        trust: Trust,
         rule: Mapping[str, Any] | None,
     ) -> None:
         self.contents = contents
         self.rule = rule
-        self.keys = keys
-        self.threshold = threshold
+        self.trust = trust
         self.problems: list[Problem] = []
         self.signers: set[str] = set()
 
@@ -120,7 +118,9 @@ class _Verifier:
             return None
         try:
             envelope = dsse.parse(self.contents[path])
-            self.signers |= dsse.verify(envelope, payload_type, self.keys, self.threshold)
+            self.signers |= dsse.verify(
+                envelope, payload_type, self.trust.keys, self.trust.threshold
+            )
         except dsse.SignatureError as error:
             self.say("bad-signature", path, str(error))
             return None
@@ -207,7 +207,7 @@ class _Verifier:
             if path not in self.contents:
                 continue
             try:
-                found[kind], seen[kind] = proofs.verify_proof(self.contents[path], self.keys)
+                found[kind], seen[kind] = proofs.verify_proof(self.contents[path], self.trust.keys)
             except LogError as error:
                 self.say(error.code, path, str(error))
             except dsse.UntrustedError as error:
@@ -288,24 +288,18 @@ class _Verifier:
 
 def verify(
     source: Path | bytes,
-    trust_keys: Sequence[PublicKey],
+    trust: Trust,
     rederive: Rederive,
     *,
     expect: Expectation | None = None,
-    threshold: int = 1,
     limits: bundle.Limits | None = None,
 ) -> Verification:
     """Return whether a bundle proves what it says; offline, nothing is written.
 
-    `trust_keys` must come from outside the bundle; `threshold` is how many different ones must
-    have signed. VALID: everything holds. INVALID: something was changed or does not follow.
-    UNTRUSTED: signed by others. INCOMPLETE: a part is missing. Raises InputError when the file
-    cannot be read or no trust key is given; never for what the bundle holds.
+    `trust` must come from outside the bundle. VALID: everything holds. INVALID: something was
+    changed or does not follow. UNTRUSTED: signed by others. INCOMPLETE: a part is missing. Raises
+    InputError when the file cannot be read; never for what the bundle holds.
     """
-    if not trust_keys:
-        raise InputError("no trust key given", "pass the environment's evidence.pub")
-    if threshold < 1:
-        raise InputError(f"a threshold of {threshold} would accept unsigned evidence")
     limits = limits or bundle.Limits()
     try:
         contents = Contents(bundle.unpack(_read(source, limits.archive_bytes + 1), limits))
@@ -313,7 +307,7 @@ def verify(
         problem = Problem(error.code, error.path, str(error))
         return Verification("INVALID", (problem,))
     rule = expect.approvals if expect else None
-    verifier = _Verifier(contents, trust_keys, threshold, rule)
+    verifier = _Verifier(contents, trust, rule)
     try:
         with patience.at_most(limits.seconds):
             summary = _judge(verifier, rederive, expect)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -185,7 +185,8 @@ class Tls:
 class Environment:
     """A provisioned environment; `digest` is the sha256 of the descriptor file's bytes.
 
-    `approvals` is the rule for drills that touch production (schema `approvals`), or None.
+    `approvals` is the rule for drills that touch production (schema `approvals`), or None;
+    `evidence` says who signs and who vouches for the log (schema `evidence-settings`), or nothing.
     """
 
     name: str
@@ -203,6 +204,7 @@ class Environment:
     deployment_digest: str
     digest: str
     approvals: dict[str, Any] | None = None
+    evidence: dict[str, Any] = field(default_factory=dict)
 
     def peer(self, site: str) -> Site:
         """Return the other site."""
@@ -280,6 +282,7 @@ def parse_environment(text: str, *, file: str = "") -> Environment:
         deployment_digest=data["deployment"]["digest"],
         digest=hashlib.sha256(text.encode()).hexdigest(),
         approvals=data.get("approvals"),
+        evidence=data.get("evidence", {}),
     )
 
 

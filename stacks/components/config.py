@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from orchestrator.evidence.approvals import load_rule
+from orchestrator.evidence.settings import load_settings
 from orchestrator.model.errors import InputError
 from stacks import places
 
@@ -38,6 +39,7 @@ class StackConfig:
     tls_lifetime_hours: int = 2160
     tls_renew_before_hours: int = 720
     approvals: dict[str, Any] | None = None  # the rule (schema `approvals`), as its file has it
+    evidence: dict[str, Any] | None = None  # the settings (schema `evidence-settings`), likewise
 
     @property
     def synchronous(self) -> bool:
@@ -61,7 +63,7 @@ _NUMBERS = {
     "tlsLifetimeHours": ("tls_lifetime_hours", 1, 87600),
     "tlsRenewBeforeHours": ("tls_renew_before_hours", 1, 87600),
 }
-KEYS = ("tier", "addresses", "root", "approvals", *_NUMBERS)
+KEYS = ("tier", "addresses", "root", "approvals", "evidence", *_NUMBERS)
 
 
 def parse_config(values: Mapping[str, Any], name: str, state: Path, user: str) -> StackConfig:
@@ -91,7 +93,8 @@ def parse_config(values: Mapping[str, Any], name: str, state: Path, user: str) -
         link=None if link == root else link,
         tier=tier,
         addresses=_addresses(values.get("addresses")),
-        approvals=_approvals(values.get("approvals")),
+        approvals=_from_file("approvals", values, load_rule),
+        evidence=_from_file("evidence", values, load_settings),
         **numbers,
     )
     if config.tls_renew_before_hours >= config.tls_lifetime_hours:
@@ -149,13 +152,15 @@ def _root(value: Any, name: str, state: Path, user: str) -> Path:
     return root
 
 
-def _approvals(value: Any) -> dict[str, Any] | None:
-    if not value:
+def _from_file(
+    key: str, values: Mapping[str, Any], load: Callable[[Path], dict[str, Any]]
+) -> dict[str, Any] | None:
+    if not (value := values.get(key)):
         return None
     path = Path(str(value))
     if not (path.is_absolute() and path.is_file()):
-        raise _invalid("approvals", value, "the absolute path of a YAML file")
-    return load_rule(path)
+        raise _invalid(key, value, "the absolute path of a YAML file")
+    return load(path)
 
 
 def _invalid(key: str, value: Any, allowed: str) -> InputError:

@@ -92,6 +92,7 @@ def describe(layout: Layout, digest: str) -> dict[str, Any]:
         "lease_file": str(root / "lease.json"),
         "deployment": {"digest": digest},
         **({"approvals": config.approvals} if config.approvals else {}),
+        **({"evidence": config.evidence} if config.evidence else {}),
     }
     check(descriptor, "environment", file="the stack's output `environment`")
     return descriptor

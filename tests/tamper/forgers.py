@@ -23,6 +23,7 @@ from orchestrator.evidence import (
     EvidenceStore,
     Expectation,
     LocalSigner,
+    Trust,
     Verification,
     bundle,
     dsse,
@@ -60,7 +61,7 @@ class Good:
         self, packed: bytes, expect: Expectation | None = None, threshold: int = 1
     ) -> Verification:
         key = self.signer.public_key
-        found = verify(packed, [key], REDERIVE, expect=expect, threshold=threshold)
+        found = verify(packed, Trust.of([key], threshold), REDERIVE, expect=expect)
         # Of the random ones a few hundred: each is asked twice.
         if TWINS and (ALL or not currently_in_test_context()):
             TWINS[0].agrees(packed, key, expect, threshold, found)

@@ -20,7 +20,7 @@ import pytest
 from forgers import ALL, FAILED, SAMPLE, Good, build
 from run_samples import POLICIES, REDERIVE, sha
 
-from orchestrator.evidence import LocalSigner, bundle, verify
+from orchestrator.evidence import LocalSigner, Trust, bundle, verify
 from orchestrator.evidence import layout as at
 from orchestrator.evidence.bundle import PackageError
 from orchestrator.evidence.proofs import parse_proof
@@ -43,7 +43,7 @@ def soon() -> Iterator[None]:
 def refused(good: Good, packed: bytes) -> set[str]:
     """The codes that name what is wrong; asked of the library alone, for there are many."""
     with soon():
-        found = verify(packed, [good.signer.public_key], REDERIVE)
+        found = verify(packed, Trust.of([good.signer.public_key]), REDERIVE)
     assert found.status != "VALID"
     assert found.problems
     return {problem.code for problem in found.problems}
@@ -69,7 +69,7 @@ def test_no_byte_of_the_archive_can_be_changed(good: Good) -> None:
         changed = bytearray(good.packed)
         changed[where] ^= 1 << where % 8
         with soon():
-            found = verify(bytes(changed), [good.signer.public_key], REDERIVE)
+            found = verify(bytes(changed), Trust.of([good.signer.public_key]), REDERIVE)
         if found.status == "VALID":
             assert bundle.unpack(bytes(changed)) == good.contents, where
 
@@ -202,7 +202,7 @@ def test_a_bundle_that_takes_too_long_is_given_up(good: Good) -> None:
 
     slow = replace(REDERIVE, drill=for_ever)
     limits = bundle.Limits(seconds=0.2)
-    found = verify(good.packed, [good.signer.public_key], slow, limits=limits)
+    found = verify(good.packed, Trust.of([good.signer.public_key]), slow, limits=limits)
     assert found.status == "INVALID"
     assert "too-costly" in {problem.code for problem in found.problems}
 
@@ -214,7 +214,7 @@ def test_what_a_bundle_breaks_in_the_verifier_makes_it_invalid(
         raise KeyError("x")
 
     monkeypatch.setattr("orchestrator.evidence.bindings.check_run_identity", broken)
-    found = verify(good.packed, [good.signer.public_key], REDERIVE)
+    found = verify(good.packed, Trust.of([good.signer.public_key]), REDERIVE)
     assert (found.status, found.summary) == ("INVALID", {})
 
 

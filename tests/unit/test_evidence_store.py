@@ -20,6 +20,7 @@ from run_samples import REDERIVE, Clock, Sample, record, write_plan, write_resul
 from orchestrator.evidence import (
     EvidenceStore,
     LocalSigner,
+    Trust,
     key_id,
     layout,
     load_public_key,
@@ -231,7 +232,7 @@ def test_the_same_run_gives_the_same_bundle_bytes(tmp_path: Path, signer: LocalS
     (run_dir / ".lock").write_text("left out")
     os.utime(run_dir / "plan.json", (0, 0))
     assert store.export(run_dir, tmp_path / "two.zip").read_bytes() == one
-    assert verify(one, [signer.public_key], REDERIVE).status == "VALID"
+    assert verify(one, Trust.of([signer.public_key]), REDERIVE).status == "VALID"
 
 
 def audited(state: Path, signer: LocalSigner) -> set[str]:
