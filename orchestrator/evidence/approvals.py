@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from orchestrator.evidence import layout, said
+from orchestrator.evidence import layout, predicates, said
 from orchestrator.evidence.bindings import Problem
 from orchestrator.evidence.keys import PublicKey, Signer, key_id, parse_public_key
 from orchestrator.model import change_window
@@ -23,7 +23,6 @@ from orchestrator.model.fact import timestamp
 from orchestrator.model.schema import check
 from orchestrator.model.yaml_text import load_yaml
 
-PREDICATE = "https://anlan.dev/predicates/dr-approval/v1"
 Word = Literal["approve", "reject"]
 
 
@@ -139,7 +138,7 @@ def decide(
         "reason": reason,
         "at": timestamp(now),
     }
-    return name, said.say(PREDICATE, _subject(plan), about, signer)
+    return name, said.say(predicates.APPROVAL, _subject(plan), about, signer)
 
 
 def _subject(plan: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -240,21 +239,16 @@ class _NotTheirs(ValueError):
 def _word(plan: Mapping[str, Any], approver: Mapping[str, Any], envelope: Any) -> Mapping[str, Any]:
     """What an approver says in an envelope about this plan. Raises _NotTheirs."""
     try:
-        found = said.read(canonical(envelope), {"approvers": [approver]}, PREDICATE)
+        found = said.read(canonical(envelope), {"approvers": [approver]}, predicates.APPROVAL)
     except said.NotSaidError as error:
         raise _NotTheirs(f"approval-{error.how}", str(error)) from error
     except ValueError as error:  # a number that has no canonical form
         raise _NotTheirs("approval-malformed", str(error)) from error
     about = found.predicate
-    try:
-        run, name = about["runId"], about["approver"]
-        word, reason = about["decision"], about["reason"]
-    except KeyError as error:
-        raise _NotTheirs("approval-malformed", f"is no approval: {error}") from error
-    if found.subject != _subject(plan) or run != plan["run_id"]:
-        raise _NotTheirs("approval-other-plan", f"is about another plan, of run {run!r}")
-    known = word in ("approve", "reject") and isinstance(reason, str)
-    if name != approver["name"] or not known:
+    if found.subject != _subject(plan) or about["runId"] != plan["run_id"]:
+        message = f"is about another plan, of run {about['runId']!r}"
+        raise _NotTheirs("approval-other-plan", message)
+    if about["approver"] != approver["name"]:
         raise _NotTheirs("approval-malformed", f"is no word of {approver['name']} on a plan")
     return about
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from orchestrator.evidence import layout, merkle, proofs, statement
+from orchestrator.evidence import layout, merkle, predicates, proofs, statement
 from orchestrator.evidence.contents import Contents
 from orchestrator.evidence.entries import Entry, LogError
 from orchestrator.evidence.note import Checkpoint
 from orchestrator.model.canonical import StrictJsonError, same_json, sha256
+from orchestrator.model.errors import InputError
 from orchestrator.model.fact import parse_timestamp
 
 
@@ -49,13 +50,17 @@ def check_files(files: Sequence[Mapping[str, Any]], contents: Contents) -> list[
 
 
 def check_statement(kind: str, data: Mapping[str, Any], contents: Contents) -> list[Problem]:
-    """The predicate type fits; the subjects are exactly the files it must cover, as they are."""
+    """The predicate is of its type; the subjects are exactly the files to cover, as they are."""
     file = statement.FILES[kind]
     problems: list[Problem] = []
     if data["predicateType"] != statement.PREDICATES[kind]:
         problems.append(
             Problem("wrong-predicate", file, f"predicate type is {data['predicateType']!r}")
         )
+    try:
+        predicates.check_predicate(statement.PREDICATES[kind], data["predicate"])
+    except InputError as error:
+        problems.append(Problem("malformed", file, f"its predicate does not fit: {error}"))
     stated: dict[str, str] = {}
     for subject in data["subject"]:
         if subject["name"] in stated:

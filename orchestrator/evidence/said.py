@@ -10,11 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from orchestrator.evidence import dsse, statement
+from orchestrator.evidence import dsse, predicates, statement
 from orchestrator.evidence.keys import Signer, key_id, parse_public_key
 from orchestrator.model.canonical import canonical, canonical_loads
 from orchestrator.model.errors import InputError
-from orchestrator.model.schema import check
 
 How = Literal["malformed", "signature", "foreign"]
 
@@ -61,14 +60,14 @@ def say(
     predicate: Mapping[str, Any],
     signer: Signer,
 ) -> bytes:
-    """Return the envelope over a statement. Raises InputError when it is none."""
+    """Return the envelope over a statement. Raises InputError when it does not fit its schema."""
     data = {
         "_type": statement.STATEMENT_TYPE,
         "subject": list(subject),
         "predicateType": predicate_type,
         "predicate": dict(predicate),
     }
-    check(data, "statement")
+    predicates.check_statement(data)
     return dsse.sign(canonical(data), statement.PAYLOAD_TYPE, signer).to_bytes()
 
 
@@ -87,7 +86,7 @@ def read(content: bytes, rule: Mapping[str, Any] | None, predicate_type: str) ->
         raise NotSaidError("signature", str(error)) from error
     try:
         data = canonical_loads(envelope.payload)
-        check(data, "statement")
+        predicates.check_statement(data)
     except (InputError, ValueError) as error:
         raise NotSaidError("malformed", f"is no statement: {error}") from error
     if data["predicateType"] != predicate_type:

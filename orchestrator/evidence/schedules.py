@@ -11,19 +11,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from orchestrator.evidence import dsse, statement
+from orchestrator.evidence import dsse, predicates, statement
 from orchestrator.evidence.bindings import Problem
 from orchestrator.evidence.entries import Entry
 from orchestrator.evidence.keys import PublicKey
 from orchestrator.model.canonical import canonical, canonical_loads, sha256
-from orchestrator.model.errors import InfrastructureError
+from orchestrator.model.errors import InfrastructureError, InputError
 from orchestrator.model.fact import parse_timestamp
-from orchestrator.model.schema import check
 
 KIND = "schedule"
 FOLDER = "evidence/schedules"
 MISSING = "missing-scheduled-run"
-_PREDICATE = "https://anlan.dev/predicates/dr-schedule/v1"
 
 
 def subject_of(environment: str) -> str:
@@ -33,14 +31,13 @@ def subject_of(environment: str) -> str:
 
 def payload_of(record: Mapping[str, Any]) -> bytes:
     """Return the canonical statement about an applied schedule. Raises InputError."""
-    check(record["schedule"], "schedule")
     data = {
         "_type": statement.STATEMENT_TYPE,
         "subject": [{"name": "schedule", "digest": {"sha256": sha256(canonical(record))}}],
-        "predicateType": _PREDICATE,
+        "predicateType": predicates.SCHEDULE,
         "predicate": {"runId": subject_of(str(record["environment"])), "record": dict(record)},
     }
-    check(data, "statement")
+    predicates.check_statement(data)
     return canonical(data)
 
 
@@ -67,13 +64,14 @@ def _record(
         if keys is not None:
             dsse.verify(envelope, statement.PAYLOAD_TYPE, keys)
         data = canonical_loads(envelope.payload)
+        predicates.check_statement(data)
         same = sha256(envelope.payload) == entry.statement
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, InputError) as error:
         raise InfrastructureError(
             f"the schedule of log entry {entry.index} cannot be read: {error}",
             f"put {FOLDER}/{path.name} back, from a copy of the state directory",
         ) from error
-    same = same and data["predicateType"] == _PREDICATE
+    same = same and data["predicateType"] == predicates.SCHEDULE
     if not same or data["predicate"]["record"]["environment"] != environment:
         raise InfrastructureError(
             f"{FOLDER}/{path.name} is not the schedule of log entry {entry.index}",

@@ -10,17 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.evidence import layout
+from orchestrator.evidence import layout, predicates
 from orchestrator.model.canonical import canonical, sha256, strict_loads
 from orchestrator.model.errors import InputError
-from orchestrator.model.schema import check
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATES = {
-    "plan": "https://anlan.dev/predicates/dr-plan/v1",
-    "controls": "https://anlan.dev/predicates/control-result/v1",
-    "run": "https://anlan.dev/predicates/dr-drill/v1",
+    "plan": predicates.PLAN,
+    "controls": predicates.CONTROL_RESULT,
+    "run": predicates.DR_DRILL,
 }
 FILES = {
     "plan": layout.PLAN_STATEMENT,
@@ -67,7 +66,8 @@ def predicate(kind: str, contents: Mapping[str, bytes], plan_entry: str | None) 
     plan = need(contents, layout.PLAN)
     bound = {"runId": plan["run_id"], "planDigest": sha256(contents[layout.PLAN])}
     if kind == "plan":
-        digest = sha256(contents[layout.ENVIRONMENT]) if layout.ENVIRONMENT in contents else ""
+        need(contents, layout.ENVIRONMENT)
+        digest = sha256(contents[layout.ENVIRONMENT])
         return {**bound, "environmentDigest": digest, "plan": plan}
     if kind == "controls":
         return {**bound, "planEntry": plan_entry, "results": need(contents, layout.FINDINGS)}
@@ -77,7 +77,7 @@ def predicate(kind: str, contents: Mapping[str, bytes], plan_entry: str | None) 
 def build(kind: str, contents: Mapping[str, bytes], plan_entry: str | None = None) -> bytes:
     """Return the canonical bytes of the statement of `kind` (plan, controls, run).
 
-    Raises InputError when a file it is about is missing or not JSON.
+    Raises InputError when a file it is about is missing or not JSON, or does not fit its schema.
     """
     data = {
         "_type": STATEMENT_TYPE,
@@ -85,5 +85,5 @@ def build(kind: str, contents: Mapping[str, bytes], plan_entry: str | None = Non
         "predicateType": PREDICATES[kind],
         "predicate": predicate(kind, contents, plan_entry),
     }
-    check(data, "statement", file=FILES[kind])
+    predicates.check_statement(data, file=FILES[kind])
     return canonical(data)

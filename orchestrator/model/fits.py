@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from pathlib import PurePosixPath
 from typing import Any
 
 Fits = Callable[[Any], bool]
@@ -102,7 +103,8 @@ class _Compiler:
 
     def _ref(self, root: str, where: str, _: Any) -> Fits:
         file, _hash, pointer = where.partition("#")
-        name = file.removesuffix(".schema.json") if file else root
+        # A file that is referred to lies in the folder of all schemas, wherever the reference is.
+        name = PurePosixPath(file).name.removesuffix(".schema.json") if file else root
         found: Any = self._load(name)
         for part in pointer.split("/")[1:]:
             found = found[part]

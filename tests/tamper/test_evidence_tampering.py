@@ -406,6 +406,25 @@ def test_case_14_the_predicate_type_is_swapped_and_signed(good: Good) -> None:
 
 
 @pytest.mark.parametrize(
+    ("kind", "change"),
+    [
+        ("plan", {"environmentDigest": ""}),
+        ("plan", {"planEntry": None}),
+        ("controls", {"results": None}),
+        ("run", {"planEntry": "first"}),
+        ("run", {"rtoSeconds": 4}),
+    ],
+)
+def test_a_predicate_that_does_not_fit_its_schema_is_malformed(
+    good: Good, kind: str, change: dict[str, Any]
+) -> None:
+    signed = good.statement(kind, lambda data: data["predicate"].update(change))
+    found = good.check(good.seal({FILES[kind]: signed}))
+    malformed = {one.path for one in found.problems if one.code == "malformed"}
+    assert (found.status, FILES[kind] in malformed) == ("INVALID", True)
+
+
+@pytest.mark.parametrize(
     ("expect", "code"),
     [
         (Expectation(run_id="20270225-failover-next"), "other-run"),

@@ -13,8 +13,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from run_samples import ENVIRONMENT, Sample, dump, make_plan
 
 from orchestrator.engine import permit, runs
-from orchestrator.evidence import LocalSigner
+from orchestrator.evidence import LocalSigner, dsse, statement
 from orchestrator.evidence.approvals import check_rule, decide, judge
+from orchestrator.model.canonical import canonical
 from orchestrator.model.errors import InputError, Refused
 from orchestrator.verdict import derive
 from orchestrator.verdict.permission import why_not
@@ -47,6 +48,15 @@ def word(of: str, about: dict[str, Any], say: Any = "approve", key: str = "") ->
     name, envelope = decide(about, say, KEYS[key or of], "because", NOW)
     assert name == (key or of)
     parsed: dict[str, Any] = json.loads(envelope)
+    return parsed
+
+
+def forged(of: str, about: dict[str, Any], **changed: Any) -> dict[str, Any]:
+    """A word whose predicate was changed, validly signed."""
+    data = json.loads(dsse.parse(canonical(word(of, about))).payload)
+    data["predicate"] |= changed
+    signed = dsse.sign(canonical(data), statement.PAYLOAD_TYPE, KEYS[of]).to_bytes()
+    parsed: dict[str, Any] = json.loads(signed)
     return parsed
 
 
@@ -86,7 +96,11 @@ def test_one_rejection_outweighs_every_approval() -> None:
         ("wang", lambda about: word("wang", about, key="li-wei"), "approval-foreign"),
         ("mallory", lambda about: word("wang", about), "approval-unlisted"),
         ("wang", lambda about: {**word("wang", about), "payload": "e30="}, "approval-signature"),
-        ("wang", lambda about: word("wang", about, "perhaps"), "approval-malformed"),
+        ("wang", lambda about: forged("wang", about, decision="perhaps"), "approval-malformed"),
+        ("wang", lambda about: forged("wang", about, reason=7), "approval-malformed"),
+        ("wang", lambda about: forged("wang", about, approver="li-wei"), "approval-malformed"),
+        ("wang", lambda about: forged("wang", about, at="today"), "approval-malformed"),
+        ("wang", lambda about: forged("wang", about, more=1), "approval-malformed"),
         ("wang", lambda _: ["nonsense"], "approval-malformed"),
     ],
 )
@@ -101,9 +115,6 @@ def test_what_is_no_approval_of_this_plan_is_named_and_stops_it(
 
 
 def test_a_statement_of_another_kind_by_an_approver_is_no_approval() -> None:
-    from orchestrator.evidence import dsse, statement
-    from orchestrator.model.canonical import canonical
-
     about = plan(required=1)
     data = json.loads(dsse.parse(canonical(word("wang", about))).payload)
     data["predicateType"] = statement.PREDICATES["plan"]

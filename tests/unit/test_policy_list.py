@@ -11,8 +11,12 @@ SCRIPT = ROOT / "docs" / "reference" / "policy_list.py"
 
 
 def script() -> ModuleType:
-    """The generator, which is in no package."""
-    spec = importlib.util.spec_from_file_location("policy_list", SCRIPT)
+    return load_script(SCRIPT)
+
+
+def load_script(file: Path) -> ModuleType:
+    """A generator of documentation, which is in no package."""
+    spec = importlib.util.spec_from_file_location(file.stem, file)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 from run_samples import Sample, make_plan, write_plan, write_result
 
+from orchestrator.evidence.predicates import SCHEMAS as SCHEMAS_OF
 from orchestrator.model.fits import UnknownKeyword, compiled
 from orchestrator.model.schema import load_schema, validator
 from orchestrator.model.yaml_text import load_yaml
+from tests.vectors.statements import make_statements
 
 ROOT = Path(__file__).parents[2]
 SCHEMAS = ROOT / "orchestrator/model/schemas"
@@ -46,7 +48,10 @@ def documents() -> dict[str, Any]:
         "catalogue": ROOT / "policies/catalogues/dora-rts-2024-1774.yaml",
         "drill": ROOT / "drills/failover.yaml",
     }
-    return found | {name: load_yaml(path.read_text()) for name, path in texts.items()}
+    stated = {
+        SCHEMAS_OF[kind]: one.statement["predicate"] for kind, one in make_statements().items()
+    }
+    return found | stated | {name: load_yaml(path.read_text()) for name, path in texts.items()}
 
 
 @pytest.mark.parametrize("name", NAMES)
