@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli import common
 from orchestrator.cli.drill_plan import Planned
-from orchestrator.model.errors import InfrastructureError, Refused
+from orchestrator.model.errors import InfrastructureError, InputError, Refused
 
 if TYPE_CHECKING:
     from orchestrator.engine.runs import Run
@@ -58,13 +58,26 @@ def _not_permitted(plan: Mapping[str, Any]) -> str:
 
 
 def require_ready(plan: Mapping[str, Any], environment: Environment) -> None:
-    """Raises InfrastructureError when the run could not begin."""
+    """Raises InfrastructureError, or InputError, when the run could not begin or be signed."""
     from orchestrator.engine import runs  # noqa: PLC0415
 
     phases = {step["phase"] for step in plan["steps"]}
     # What only looks reports a server that is down; without the secret manager nothing is signed.
     _require_answers(environment, ["secrets"] if phases == {"verify"} else None)
+    _require_signer(environment)
     runs.require_room(common.state_directory(), "make room, then run the drill again")
+
+
+def _require_signer(environment: Environment) -> None:
+    """Raises InfrastructureError or InputError when nothing could be signed.
+
+    Transit is not asked: the secret manager answers, or a run that holds the environment has it.
+    """
+    from orchestrator.drivers.secrets import Secrets  # noqa: PLC0415
+    from orchestrator.drivers.signers import TRANSIT, signer_of, signer_settings  # noqa: PLC0415
+
+    if signer_settings(environment)["driver"] != TRANSIT:
+        signer_of(environment, Secrets(environment)).public_key_pem()
 
 
 def _require_answers(environment: Environment, names: Sequence[str] | None) -> None:
@@ -98,7 +111,7 @@ def work(run: Run, as_json: bool, *, quiet: bool = False, summary: bool = True) 
     ):
         try:
             problems = execute(run, state, progress)
-        except InfrastructureError as error:
+        except (InfrastructureError, InputError) as error:
             # The run has begun and holds the environment: it must be finished, whatever the cause.
             resume = f"`anlan drill resume {run.run_id}`"
             if resume not in error.todo:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.cli import common
+from orchestrator.cli.evidence_key import key
 from orchestrator.cli.verify import echo, load_keys, say_problems, status_text, trust_option, verify
 from orchestrator.model.errors import InputError
 
@@ -92,7 +93,7 @@ def _row(run: Run, state: Path, log: dict[str, int]) -> dict[str, Any]:
 def export(run: str, out: Path | None, as_json: bool) -> int:
     """Copy the evidence bundle of a run, to hand it over.
 
-    A bundle that is missing is made again, signed by the environment's secret manager.
+    A bundle that is missing is made again, signed by the environment's signer.
     """
     from orchestrator.engine import runs  # noqa: PLC0415
     from orchestrator.engine.finish import bundle_path  # noqa: PLC0415
@@ -118,11 +119,12 @@ def _rebuild(run: Run, state: Path, bundle: Path) -> None:
     from orchestrator.engine.evidence import evidence_store  # noqa: PLC0415
 
     environment = common.find_environment(run.plan["environment"]["name"])
-    store = evidence_store(state, Secrets(environment))
+    store = evidence_store(state, environment, Secrets(environment))
     store.export(run.directory, bundle)
 
 
 evidence.add_command(verify)
+evidence.add_command(key)
 
 
 @evidence.command()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from orchestrator.drivers.secrets import Secrets, TransitSigner
+from orchestrator.drivers.secrets import Secrets
+from orchestrator.drivers.signers import signer_of
 from orchestrator.evidence import EvidenceStore
+from orchestrator.model.environment import Environment
 
 
-def evidence_store(state: Path, secrets: Secrets) -> EvidenceStore:
-    """Return the store that signs for the environment of `secrets`; nothing is asked yet."""
-    return EvidenceStore(state, TransitSigner(secrets))
+def evidence_store(state: Path, environment: Environment, secrets: Secrets) -> EvidenceStore:
+    """Return the store that signs for an environment; nothing is asked yet."""
+    return EvidenceStore(state, signer_of(environment, secrets))

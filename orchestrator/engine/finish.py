@@ -49,7 +49,7 @@ def is_missed(journal: StepJournal) -> bool:
 
 def record_plan(run: Run, state: Path, context: Context) -> None:
     """Sign and log the plan. Raises InfrastructureError: then nothing may be touched."""
-    evidence_store(state, context.secrets).record_plan(run.directory)
+    evidence_store(state, context.environment, context.secrets).record_plan(run.directory)
 
 
 def conclude(run: Run, context: Context) -> None:
@@ -145,7 +145,7 @@ def publish(run: Run, state: Path, context: Context) -> list[str]:
     Returns the sites that could not take it. Raises InfrastructureError when nothing can be
     signed, or no site takes the bundle: resume the run when it can.
     """
-    store = evidence_store(state, context.secrets)
+    store = evidence_store(state, context.environment, context.secrets)
     store.record_run(run.directory)
     write_atomically(run.directory / "report.html", render(run.directory), mode=0o644)
     bundle = store.export(run.directory, bundle_path(state, run.run_id))

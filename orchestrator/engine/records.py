@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.collect.records import LogReport, Records, ScheduleReport, StackReport
+from orchestrator.drivers.signers import TRANSIT, signer_settings
 from orchestrator.evidence import log, schedules
 from orchestrator.evidence.audit import audit, has_evidence
 from orchestrator.evidence.keys import PublicKey, parse_public_key
@@ -122,6 +123,8 @@ def _digest(role: str) -> str:
 
 
 def _keys(environment: Environment, state: Path) -> list[PublicKey]:
-    """The environment's evidence key, and those of others that signed in this state directory."""
-    files = [environment.evidence_public_key, *sorted((state / "evidence" / "keys").glob("*.pub"))]
+    """Transit's evidence key, where it signs, and those that have signed in this directory."""
+    transit = signer_settings(environment)["driver"] == TRANSIT
+    files = [environment.evidence_public_key] if transit else []
+    files += sorted((state / "evidence" / "keys").glob("*.pub"))
     return [parse_public_key(file.read_bytes()) for file in files]

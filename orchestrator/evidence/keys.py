@@ -135,23 +135,32 @@ def signature_of(signer: Signer, message: bytes) -> tuple[PublicKey, bytes]:
     return key, signature
 
 
+def read_private_file(path: Path, what: str) -> bytes:
+    """Return the content of a file that nobody but its owner has any access to.
+
+    `what` is in it ("the key"). Raises InputError.
+    """
+    try:
+        with path.open("rb") as stream:
+            mode = stat.S_IMODE(os.fstat(stream.fileno()).st_mode)
+            content = stream.read()
+    except OSError as error:
+        raise InputError(f"cannot read {what}: {error.strerror}", file=str(path)) from error
+    if mode & 0o077:
+        raise InputError(
+            f"others than its owner have access to {what} (mode {mode:04o})",
+            f"`chmod 600 {path}`; if somebody may have read it, make a new one",
+            file=str(path),
+        )
+    return content
+
+
 def load_private_key(path: Path, passphrase: Callable[[], str]) -> PrivateKey:
     """Read a private key (PEM) that its owner alone can read; an encrypted one asks `passphrase`.
 
     Raises InputError.
     """
-    try:
-        with path.open("rb") as stream:
-            mode = stat.S_IMODE(os.fstat(stream.fileno()).st_mode)
-            pem = stream.read()
-    except OSError as error:
-        raise InputError(f"cannot read the key: {error.strerror}", file=str(path)) from error
-    if mode & 0o077:
-        raise InputError(
-            f"others than its owner have access to this private key (mode {mode:04o})",
-            f"`chmod 600 {path}`; if somebody may have read it, make a new one",
-            file=str(path),
-        )
+    pem = read_private_file(path, "the key")
     try:
         try:
             key = load_pem_private_key(pem, None)

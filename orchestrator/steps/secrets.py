@@ -22,6 +22,7 @@ from orchestrator.drivers.objectstore import ObjectStore
 from orchestrator.drivers.postgresql_connection import connect_read_write
 from orchestrator.drivers.secrets import Secrets, TransitSigner
 from orchestrator.drivers.secrets_storage import SecretsStorage
+from orchestrator.drivers.signers import TRANSIT, signer_settings
 from orchestrator.evidence.keys import holds, load_public_key
 from orchestrator.model.errors import InfrastructureError
 from orchestrator.model.fact import timestamp
@@ -138,12 +139,15 @@ def prove_secrets(context: Context) -> None:
 
 
 def _prove_evidence_key(context: Context) -> None:
-    """The key that signs is the one that auditors trust."""
+    """Transit's key signs, and is the one that was handed out: of evidence, where Transit signs."""
     trusted = context.environment.evidence_public_key
     signer = TransitSigner(context.secrets)
     message = f"{context.run_id}: restored".encode()
     ok = holds(load_public_key(trusted), signer.sign(message), message)
-    context.require("evidence_key_signs", ok, f"verified with {trusted.name}, {signer.key_id}")
+    driver = signer_settings(context.environment)["driver"]
+    name = "evidence_key_signs" if driver == TRANSIT else "transit_key_signs"
+    told = "" if driver == TRANSIT else f"; evidence is signed by {driver}"
+    context.require(name, ok, f"verified with {trusted.name}, {signer.key_id}{told}")
 
 
 def _prove_certificates(context: Context) -> None:

@@ -1,7 +1,4 @@
-"""The KMS signer against moto, the only KMS that it was tested with.
-
-moto takes a digest for a message and hashes it again; here it signs a digest, as KMS does.
-"""
+"""The KMS signer against moto."""
 
 from __future__ import annotations
 
@@ -11,12 +8,7 @@ from typing import Any
 import boto3
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
-from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
-from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
-from cryptography.hazmat.primitives.hashes import SHA256
-from moto import mock_aws
-from moto.kms.responses import KmsResponse
-from moto.kms.utils import ECDSAPrivateKey
+from moto_kms import REGION, make, server
 
 from orchestrator.drivers import kms
 from orchestrator.drivers.kms import KmsSigner
@@ -24,33 +16,11 @@ from orchestrator.evidence import dsse
 from orchestrator.evidence.keys import parse_public_key
 from orchestrator.model.errors import InfrastructureError
 
-REGION = "eu-central-1"
-ANSWER = KmsResponse.sign
-
-
-def sign_digest(self: ECDSAPrivateKey, message: bytes, signing_algorithm: str) -> bytes:
-    assert signing_algorithm == "ECDSA_SHA_256"
-    return self.private_key.sign(message, ECDSA(Prehashed(SHA256())))
-
-
-def take_digest(self: KmsResponse) -> str:
-    assert self._get_param("MessageType") == "DIGEST"
-    return ANSWER(self)
-
 
 @pytest.fixture
-def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
-    monkeypatch.setattr(ECDSAPrivateKey, "sign", sign_digest)
-    monkeypatch.setattr(KmsResponse, "sign", take_digest)
-    with mock_aws():
-        yield boto3.client("kms", region_name=REGION)
-
-
-def make(client: Any, spec: str = "ECC_NIST_P256", usage: str = "SIGN_VERIFY") -> str:
-    return client.create_key(KeySpec=spec, KeyUsage=usage)["KeyMetadata"]["KeyId"]
+def aws() -> Iterator[Any]:
+    with server() as client:
+        yield client
 
 
 @pytest.mark.parametrize("size", [0, 4096, 1_000_000])
