@@ -81,11 +81,14 @@ def _row(directory: Path, result: dict[str, Any], state: Path, environment: str)
 def _verified(bundle: Path, environment: str) -> str:
     """Verify as an auditor does: from the bundle and the public key alone."""
     from orchestrator.cli.verify import rederive  # noqa: PLC0415
-    from orchestrator.evidence import Trust, load_public_key, verify  # noqa: PLC0415
+    from orchestrator.drivers.secrets import Secrets  # noqa: PLC0415
+    from orchestrator.drivers.signers import trusted_key  # noqa: PLC0415
+    from orchestrator.evidence import Trust, verify  # noqa: PLC0415
 
-    key = common.find_environment(environment).evidence_public_key
+    found = common.find_environment(environment)
     try:
-        return str(verify(bundle, Trust.of([load_public_key(key)]), rederive()).status)
+        key = trusted_key(found, Secrets(found))
+        return str(verify(bundle, Trust.of([key]), rederive()).status)
     except AnlanError as error:
         return error.what
 

@@ -13,7 +13,14 @@ from typing import Any
 
 from orchestrator.drivers.kms import KmsSigner
 from orchestrator.drivers.secrets import Secrets, TransitSigner
-from orchestrator.evidence.keys import LocalSigner, Signer, read_private_file
+from orchestrator.evidence.keys import (
+    LocalSigner,
+    PublicKey,
+    Signer,
+    load_public_key,
+    parse_public_key,
+    read_private_file,
+)
 from orchestrator.model.environment import Environment
 from orchestrator.model.errors import InputError
 
@@ -38,6 +45,17 @@ def signer_of(environment: Environment, secrets: Secrets) -> Signer:
     if settings["driver"] == "file":
         return FileSigner(Path(settings["key"]), Path(settings["passphrase_file"]))
     return TransitSigner(secrets)
+
+
+def trusted_key(environment: Environment, secrets: Secrets) -> PublicKey:
+    """Return the public key that an auditor of the environment is given now.
+
+    Of Transit it is the file that was published when the environment was provisioned; another
+    signer is asked for it. Raises InputError, InfrastructureError.
+    """
+    if signer_settings(environment)["driver"] == TRANSIT:
+        return load_public_key(environment.evidence_public_key)
+    return parse_public_key(signer_of(environment, secrets).public_key_pem().encode())
 
 
 class FileSigner:

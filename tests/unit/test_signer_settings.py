@@ -25,12 +25,14 @@ from cryptography.hazmat.primitives.serialization import (
 from moto_kms import make, server
 from run_samples import REDERIVE, Clock, Sample, write_plan, write_result
 
+from orchestrator.cli import demo
 from orchestrator.cli import run as run_command
-from orchestrator.cli.drill_work import require_ready
+from orchestrator.cli.drill_work import require_ready, work
 from orchestrator.cli.evidence import evidence
 from orchestrator.collect.kinds import collect_kinds
 from orchestrator.drivers.secrets import Secrets, TransitSigner
-from orchestrator.drivers.signers import FileSigner, signer_of
+from orchestrator.drivers.signers import FileSigner, signer_of, trusted_key
+from orchestrator.engine import runs
 from orchestrator.engine.evidence import evidence_store
 from orchestrator.engine.records import log_report
 from orchestrator.evidence import Trust, key_id, verify
@@ -283,6 +285,30 @@ def test_the_public_key_and_its_id_are_told(state: Path) -> None:
     assert load_public_key(out) == public
     error = key("--out", str(state / "evidence.key" / "evidence.pub")).exception
     assert isinstance(error, InputError)
+
+
+def test_the_demo_verifies_with_the_key_of_who_signs(state: Path, tmp_path: Path) -> None:
+    bundle = record(state, configured(state, key_file(state)), "backup-demo")
+    assert demo._verified(bundle, "local") == "VALID"
+    configured(state, key_file(state, "other.key"))
+    assert demo._verified(bundle, "local") == "UNTRUSTED"
+    environment = configured(state, None)
+    published = replace(environment, evidence_public_key=tmp_path / "evidence.pub")
+    with pytest.raises(InputError, match=r"evidence\.pub: cannot read the trust key"):
+        trusted_key(published, Secrets(published))
+
+
+def test_a_run_whose_signer_was_lost_says_how_to_go_on(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def execute(*_: Any) -> list[str]:
+        raise InputError("cannot read the passphrase", "put it back")
+
+    write_plan(state / "runs" / "failover-1", Sample(run_id="failover-1"))
+    monkeypatch.setattr("orchestrator.engine.execute.execute", execute)
+    with pytest.raises(InputError) as error:
+        work(runs.load(state, "failover-1"), as_json=True)
+    assert error.value.todo == "put it back, then `anlan drill resume failover-1`"
 
 
 def test_of_a_key_that_is_not_transits_nothing_is_claimed(state: Path) -> None:
