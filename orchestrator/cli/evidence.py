@@ -11,12 +11,14 @@ import click
 from orchestrator.cli import common
 from orchestrator.cli.evidence_key import key
 from orchestrator.cli.verify import echo, load_keys, say_problems, status_text, trust_option, verify
-from orchestrator.model.errors import InputError
+from orchestrator.model.errors import InfrastructureError, InputError
+from orchestrator.model.fact import timestamp
 
 if TYPE_CHECKING:
     from orchestrator.engine.runs import Run
     from orchestrator.evidence.audit import Audit
     from orchestrator.evidence.note import Checkpoint
+    from orchestrator.evidence.vouching import Outcome
 
 
 @click.group("evidence")
@@ -230,6 +232,42 @@ def show_checkpoint(environment: str | None, out: Path | None) -> int:
     return 0
 
 
+@log_.command()
+@_environment_argument
+@common.json_option
+def cosign(environment: str | None, as_json: bool) -> int:
+    """Ask the environment's witnesses and timestamp authorities now, if they have not vouched yet.
+
+    They are asked after each append too. Without ENVIRONMENT for each log of the state directory.
+    Exit code 0: all of them vouch for the log as it is; 4: one does not.
+
+    \b
+    Example:
+      anlan evidence log cosign local
+    """
+    from orchestrator.drivers.secrets import Secrets  # noqa: PLC0415
+    from orchestrator.engine.evidence import evidence_store, vouchers_of  # noqa: PLC0415
+    from orchestrator.evidence.vouching import Vouchers  # noqa: PLC0415
+
+    state = common.state_directory()
+    outcomes: dict[str, list[Outcome]] = {}
+    for name in _environments(state, environment):
+        if environment is None and name not in common.environment_names():
+            continue  # a log outlives its environment
+        there = common.find_environment(name)
+        if environment is None and vouchers_of(there) == Vouchers():
+            continue
+        outcomes[name] = evidence_store(state, there, Secrets(there)).cosign(name)
+    if as_json:
+        common.emit({name: [one.to_json() for one in found] for name, found in outcomes.items()})
+    else:
+        for name, found in outcomes.items():
+            for one in found:
+                echo(f"{name}: {one}")
+    every = [one for found in outcomes.values() for one in found]
+    return 0 if all(one.result == "vouched" for one in every) else InfrastructureError.exit_code
+
+
 def _environments(state: Path, environment: str | None) -> list[str]:
     """The logs that are meant. Raises InputError when there is none."""
     from orchestrator.evidence import log  # noqa: PLC0415
@@ -275,5 +313,8 @@ def _show_audit(found: Audit) -> None:
     for run_id in found.unlogged:
         noted = click.style("not logged", fg="yellow")
         echo(f"  {noted}  {run_id}: has a signed plan; nothing was run")
+    for one in found.vouching:
+        if one.result == "failed":
+            echo(f"  {click.style('not vouched', fg='yellow')}  {one} ({timestamp(one.at)})")
     if data["root"]:
         echo(f"  log   {data['origin']}\n  root  {data['root']}")

@@ -85,7 +85,7 @@ def apply(name: str, environment: str, dry_run: bool, as_json: bool) -> None:
     records = schedules_of(common.state_directory()).get(environment, [])
     same = bool(records) and all(records[-1][key] == record[key] for key in ("schedule", "tier"))
     if not (dry_run or same):
-        store = evidence_store(common.state_directory(), found, Secrets(found))
+        store = evidence_store(common.state_directory(), found, Secrets(found), _warn)
         store.record_schedule(record)
     coming = _coming(record, 5)
     if as_json:
@@ -94,6 +94,10 @@ def apply(name: str, environment: str, dry_run: bool, as_json: bool) -> None:
     word = "would be applied" if dry_run else "is in force already" if same else "applied"
     click.echo(f"{path.stem} on {environment} (tier {found.tier}): {word}")
     _show(coming)
+
+
+def _warn(text: str) -> None:
+    click.echo(f"warning: {text}", err=True)
 
 
 @schedule.command("list")

@@ -47,9 +47,15 @@ def is_missed(journal: StepJournal) -> bool:
     return any(entry["kind"] == "missed" for entry in journal.entries)
 
 
-def record_plan(run: Run, state: Path, context: Context) -> None:
-    """Sign and log the plan. Raises InfrastructureError: then nothing may be touched."""
-    evidence_store(state, context.environment, context.secrets).record_plan(run.directory)
+def record_plan(run: Run, state: Path, context: Context) -> list[str]:
+    """Sign and log the plan; returns who was asked to vouch for the log and did not.
+
+    Raises InfrastructureError: then nothing may be touched.
+    """
+    warnings: list[str] = []
+    store = evidence_store(state, context.environment, context.secrets, warnings.append)
+    store.record_plan(run.directory)
+    return warnings
 
 
 def conclude(run: Run, context: Context) -> None:
@@ -142,10 +148,12 @@ def _result(run: Run, context: Context) -> dict[str, Any]:
 def publish(run: Run, state: Path, context: Context) -> list[str]:
     """Sign and log the result, write report and bundle, and keep the bundle at every site.
 
-    Returns the sites that could not take it. Raises InfrastructureError when nothing can be
-    signed, or no site takes the bundle: resume the run when it can.
+    Returns the sites that could not take it, and who did not vouch for the log. Raises
+    InfrastructureError when nothing can be signed, or no site takes the bundle: resume the run
+    when it can.
     """
-    store = evidence_store(state, context.environment, context.secrets)
+    warnings: list[str] = []
+    store = evidence_store(state, context.environment, context.secrets, warnings.append)
     store.record_run(run.directory)
     write_atomically(run.directory / "report.html", render(run.directory), mode=0o644)
     bundle = store.export(run.directory, bundle_path(state, run.run_id))
@@ -162,7 +170,7 @@ def publish(run: Run, state: Path, context: Context) -> list[str]:
             f"no site's object store keeps the bundle {bundle}: {'; '.join(refused)}",
             f"bring one back, then `anlan drill resume {run.run_id}`",
         )
-    return refused
+    return refused + warnings
 
 
 def _keep(store: ObjectStore, key: str, content: bytes, context: Context) -> None:

@@ -29,7 +29,13 @@ RUN_DIRECTORY = {
     "statements/run.dsse.json": RUN_STATEMENT,
     "statements/controls.dsse.json": CONTROLS_STATEMENT,
 }
+_TIMESTAMPS = "log/*.tst"
 _FOLDERS = {"raw": RAW, "policies": RULES}
+
+
+def timestamp_path(kind: str, authority: str) -> str:
+    """Return where the token of an authority over the checkpoint in a proof is (plan or run)."""
+    return f"log/{kind}.{authority.replace('/', '_')}.tst"
 
 
 def read_run_directory(run_dir: Path) -> dict[str, bytes]:
@@ -42,6 +48,9 @@ def read_run_directory(run_dir: Path) -> dict[str, bytes]:
         for name, target in RUN_DIRECTORY.items()
         if (run_dir / name).is_file()
     }
+    for path in sorted(run_dir.glob(_TIMESTAMPS)):
+        if path.is_file() and not path.is_symlink() and not path.name.startswith("."):
+            contents[path.relative_to(run_dir).as_posix()] = path.read_bytes()
     for folder, target in _FOLDERS.items():
         for path in sorted((run_dir / folder).rglob("*")):
             relative = path.relative_to(run_dir / folder).as_posix()

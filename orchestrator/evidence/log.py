@@ -172,9 +172,11 @@ class LockedLog:
     def __init__(self, log: Log, clock: Callable[[], datetime]) -> None:
         self._log = log
         self._clock = clock
+        self.folder = log.folder
         self.entries = log.entries()
         content = log.read(tiles.CHECKPOINT)
         self.checkpoint = note.parse(content) if content else None
+        self.before: Checkpoint | None = None  # the one that was appended to
         _tidy(log.folder, len(self.entries))
 
     def find(self, kind: str, run_id: str) -> Entry | None:
@@ -203,6 +205,7 @@ class LockedLog:
         signed = note.sign(Checkpoint(origin, size + len(made), root), signer)
         for path, content in grown.items():
             write_atomically(self._log.folder / path, content)
+        self.before = self.checkpoint
         self._keep(signed)
         self.entries += made
         _tidy(self._log.folder, signed.size)
