@@ -17,6 +17,7 @@ from orchestrator.evidence import (
     dsse,
     layout,
     note,
+    period_bundle,
     schedules,
     statement,
     vouching,
@@ -144,6 +145,21 @@ class EvidenceStore:
             )
         write_atomically(out, bundle.pack(contents, self._signer))
         return out
+
+    def export_period(
+        self,
+        environment: str,
+        since: datetime,
+        until: datetime,
+        out: Path,
+        progress: period_bundle.Progress = lambda done, total: None,
+    ) -> period_bundle.Exported:
+        """Write the bundle of an environment over [`since`, `until`), as `period_bundle.export`."""
+        period_bundle.checked_period(since, until, self._clock())
+        taken = period_bundle.snapshot(self._state, environment)
+        return period_bundle.export(
+            self._state, taken, since, until, self._signer, out=out, progress=progress
+        )
 
     def _keep_key(self) -> None:
         """Keep the public key by its id: the log outlives the environment that signed it."""
