@@ -129,7 +129,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """Answer what `http.server` itself refuses: another verb, a request that is none."""
-        self.requestline = getattr(self, "requestline", "")
+        self.request_version = self.protocol_version  # so that there is a status line
         self._send(_said(code, message or HTTPStatus(code).phrase))
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:

@@ -168,7 +168,7 @@ def witnessed(
                 raise SignatureError(f"the cosignature of {name} does not hold")
             try:
                 moment = datetime.fromtimestamp(seconds, UTC)
-            except (ValueError, OverflowError) as error:
+            except (ValueError, OverflowError, OSError) as error:
                 message = f"the cosignature of {name} is of no time"
                 raise SignatureError(message) from error
             found[name] = min(moment, found.get(name, moment))
