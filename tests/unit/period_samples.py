@@ -15,8 +15,8 @@ from pathlib import Path
 from run_samples import ORIGIN_NS, Clock, Sample, dump, lines, record, write, write_plan
 
 from orchestrator.evidence import EvidenceStore, LocalSigner
-from orchestrator.evidence.layout import read_run_directory
 from orchestrator.evidence.contents import raw_of
+from orchestrator.evidence.layout import read_run_directory
 from orchestrator.model.fact import timestamp
 from orchestrator.model.schedule import applied, slots
 from orchestrator.report import render
@@ -60,14 +60,10 @@ def make(state: Path, signer: LocalSigner) -> Made:
     finished(made, Sample(drill="backup", run_id=PASSED, started_at=SLOTS[0].start))
     finished(
         made,
-        Sample(
-            drill="backup", run_id=FAILED, started_at=SLOTS[1].start, failed_check="encrypted"
-        ),
+        Sample(drill="backup", run_id=FAILED, started_at=SLOTS[1].start, failed_check="encrypted"),
     )
     miss(made, Sample(drill="backup", run_id=MISSED, started_at=SLOTS[2].latest))
-    unfinished(
-        made, Sample(run_id=UNFINISHED, started_at=datetime(2026, 11, 20, 9, tzinfo=UTC))
-    )
+    unfinished(made, Sample(run_id=UNFINISHED, started_at=datetime(2026, 11, 20, 9, tzinfo=UTC)))
     finished(made, _restore(DECEMBER, datetime(2026, 12, 2, 9, tzinfo=UTC)))
     return made
 
