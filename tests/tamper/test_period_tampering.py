@@ -239,6 +239,18 @@ def test_case_04_the_schedule_is_left_out_so_that_nothing_was_due(forge: Forger)
     assert (found.status, [p.code for p in found.problems]) == ("INCOMPLETE", ["missing-file"])
 
 
+def test_case_04_a_schedule_is_dated_back_so_that_nothing_was_due(tmp_path: Path) -> None:
+    """With the key, and truly logged: what the earlier one called for until then stays due."""
+    made = samples.make(tmp_path / "state", LocalSigner(Ed25519PrivateKey.generate()))
+    entry = {"id": "weekly", "drill": "backup", "cron": "0 3 1 1 *"}
+    rarely = {**samples.SCHEDULE, "entries": [entry]}
+    record = {**samples.RECORD, "schedule": rarely, "applied_at": "2026-11-05T00:00:00.000Z"}
+    made.store().record_schedule(record)
+    forge = forger(made, made.export(tmp_path / "period.zip"), tmp_path)
+    found = forge.check(forge.pack({}))
+    assert [one["run_id"] for one in found.summary["missing"]] == [ABSENT]
+
+
 def test_case_05_the_logs_tail_is_cut(forge: Forger, made: Made) -> None:
     """With every run that knew of it; a checkpoint that was kept shows it."""
     leaves = [one.leaf for one in forge.entries()]
