@@ -108,8 +108,8 @@ def verify(
         raise InputError("is the bundle of a period, not of one run: leave --run", file=str(bundle))
     if not of_period and asked != Asked():
         raise InputError(
-            "is the bundle of one run: --from, --to and --checkpoint are about the whole log, "
-            "which it has not",
+            "is no bundle of a period: --from, --to and --checkpoint are about the whole log, "
+            "which a run's has not",
             "ask for the bundle of a period: `anlan evidence export --environment NAME …`",
             file=str(bundle),
         )

@@ -101,7 +101,7 @@ def manifest(
 def in_force(
     records: Sequence[dict[str, Any]], since: datetime, until: datetime
 ) -> tuple[dict[str, Any], ...]:
-    """Return the records of schedules (the oldest first) that were in force in a period."""
+    """Return the records (`schedules.record_of`, the oldest first) that were in force in it."""
     applied = [parse_timestamp(record["applied_at"]) for record in records]
     return tuple(
         record

@@ -101,7 +101,7 @@ def record_of(
     record: dict[str, Any] = data["predicate"]["record"]
     # Not from later on than it was logged: nothing could be due before.
     moment = min(parse_timestamp(record["applied_at"]), entry.time)
-    return {**record, "applied_at": moment.isoformat()}
+    return {**record, "applied_at": moment.isoformat(), "logged_at": entry.time.isoformat()}
 
 
 def missing(
@@ -137,4 +137,5 @@ def overdue(
     for slot in expected(records, begin, until):
         is_over = slot.latest < until and (since is None or since <= slot.latest)
         if is_over and slot.run_id not in planned:
+            planned.add(slot.run_id)  # two schedules may have called for it
             yield slot

@@ -32,7 +32,7 @@ _VERSION = 20
 _UNIX = 3 << 8
 _DATE = 0x21  # 1980-01-01
 _MODE = 0o100644 << 16
-_LOCAL_BYTES, _ENTRY_BYTES, _END_BYTES = 30, 46, 22
+LOCAL_BYTES, _ENTRY_BYTES, _END_BYTES = 30, 46, 22
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Member:
     @property
     def start(self) -> int:
         """The place of its first byte in the archive."""
-        return self.offset + _LOCAL_BYTES + len(self.name.encode())
+        return self.offset + LOCAL_BYTES + len(self.name.encode())
 
     @property
     def end(self) -> int:

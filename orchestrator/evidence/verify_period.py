@@ -7,6 +7,7 @@ bundle is (`orchestrator.evidence.verify`), one at a time, by as many processes 
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -71,19 +72,18 @@ class Asked:
 
 
 def is_period(file: Path) -> bool:
-    """Whether a file says that it is the bundle of a period, or is too large for a run's.
+    """Whether a file begins as the bundle of a period does, or is too large for a run's.
 
-    Raises InputError when it cannot be read.
+    So a damaged one is still taken for what it is: a period's begins with its log, a run's never
+    does. Raises InputError when it cannot be read.
     """
     try:
-        if file.stat().st_size > bundle.Limits().archive_bytes:
-            return True
-        content = stored.opened(file).read(layout.MANIFEST, Limits().file_bytes)
-        return f'"schema":"{period_layout.SCHEMA}"'.encode() in content
+        with file.open("rb") as stream:
+            begin = stream.read(stored.LOCAL_BYTES + len(period_layout.LOG))
+            size = stream.seek(0, os.SEEK_END)
     except OSError as error:
         raise InputError(f"cannot read the bundle: {error.strerror}", file=str(file)) from error
-    except (bundle.PackageError, KeyError):
-        return False
+    return begin.endswith(period_layout.LOG.encode()) or size > bundle.Limits().archive_bytes
 
 
 def verify_period(
