@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.cli import common
+from orchestrator.cli import common, evidence_sites
 from orchestrator.cli.evidence_key import key
 from orchestrator.cli.verify import (
     echo,
@@ -204,6 +204,10 @@ def verifier(out: Path, as_json: bool) -> int:
 def log_() -> None:
     """The append-only logs, one an environment, of every schedule, plan and result."""
 
+
+evidence.add_command(evidence_sites.restore)
+log_.add_command(evidence_sites.mirror)
+log_.add_command(evidence_sites.list_logs)
 
 _environment_argument = click.argument(
     "environment", required=False, shell_complete=common.complete_environment

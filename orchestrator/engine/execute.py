@@ -53,8 +53,8 @@ _work = _Work()
 def execute(run: Run, state: Path, listener: Listener | None = None) -> list[str]:
     """Work on a run until it is finished: new, or cut short before. The caller holds its lock.
 
-    Returns what went wrong without harm (a site that could not keep the bundle, a witness that did
-    not answer).
+    Returns what went wrong without harm (a site that could not keep log or bundle, a witness that
+    did not answer).
     Raises Refused when another run took the environment or this one may not begin (approvals,
     change window), InfrastructureError when its evidence
     cannot be made now (resume it later); what the drill finds is in run.json, not raised.

@@ -163,6 +163,10 @@ def _check_nothing_else(
             raise PackageError("hidden-data", info.filename, message)
         at += _LOCAL_HEADER_BYTES + len(name) + info.compress_size
     directory = sum(_CENTRAL_HEADER_BYTES + len(info.orig_filename.encode()) for info in members)
+    count = len(members)
+    end = struct.pack("<4sHHHHLLH", _END, 0, 0, count, count, directory, directory_start, 0)
+    if content[-_END_BYTES:] != end:
+        raise PackageError("hidden-data", "", "the archive's end says something else")
     if at != directory_start or at + directory + _END_BYTES != len(content):
         size = at + directory + _END_BYTES
         message = f"the archive has {len(content)} bytes, its members account for {size}"
