@@ -8,15 +8,24 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.cli import common
+from orchestrator.cli import common, evidence_sites
 from orchestrator.cli.evidence_key import key
-from orchestrator.cli.verify import echo, load_keys, say_problems, status_text, trust_option, verify
-from orchestrator.model.errors import InputError
+from orchestrator.cli.verify import (
+    echo,
+    load_checkpoint,
+    load_keys,
+    say_problems,
+    status_text,
+    trust_option,
+    verify,
+)
+from orchestrator.model.errors import InfrastructureError, InputError
+from orchestrator.model.fact import timestamp
 
 if TYPE_CHECKING:
     from orchestrator.engine.runs import Run
     from orchestrator.evidence.audit import Audit
-    from orchestrator.evidence.note import Checkpoint
+    from orchestrator.evidence.vouching import Outcome
 
 
 @click.group("evidence")
@@ -83,27 +92,58 @@ def _row(run: Run, state: Path, log: dict[str, int]) -> dict[str, Any]:
 
 
 @evidence.command()
-@click.argument("run", shell_complete=common.complete_run)
+@click.argument("run", required=False, shell_complete=common.complete_run)
+@click.option(
+    "--environment",
+    metavar="NAME",
+    shell_complete=common.complete_environment,
+    help="Instead of one run: this environment over a period.",
+)
+@click.option("--from", "since", metavar="DATE", help="Begin of the period, e.g. 2026-10-01 (UTC).")
+@click.option("--to", "until", metavar="DATE", help="Its end, which is not in it: 2027-01-01.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="File or folder to write to.  [default: RUN.zip here]",
+    help="File or folder to write to.  [default: RUN.zip, or NAME-FROM-TO.zip, here]",
 )
 @common.json_option
-def export(run: str, out: Path | None, as_json: bool) -> int:
-    """Copy the evidence bundle of a run, to hand it over.
+def export(
+    *,
+    run: str | None,
+    environment: str | None,
+    since: str | None,
+    until: str | None,
+    out: Path | None,
+    as_json: bool,
+) -> int:
+    """Write the evidence bundle of a run, or of an environment over a period, to hand it over.
 
-    A bundle that is missing is made again, signed by the environment's signer.
+    A period's bundle has the whole log and every run that was planned in the period: an auditor
+    finds out from it alone if one is left out. It is signed by the environment's signer, as is a
+    run's bundle that is missing and made again.
+
+    \b
+    Examples:
+      anlan evidence export failover-20261125t032843-6264
+      anlan evidence export --environment local --from 2026-10-01 --to 2027-01-01 --out q4.zip
     """
+    state = common.state_directory()
+    if (run is None) == (environment is None):
+        raise InputError("name a run, or an environment with --environment --from --to")
+    if environment is not None:
+        from orchestrator.cli.evidence_period import export_period  # noqa: PLC0415
+
+        return export_period(state, environment, since, until, out, as_json=as_json)
+    if since or until:
+        raise InputError("--from and --to go with --environment", "a run has no period")
     from orchestrator.engine import runs  # noqa: PLC0415
     from orchestrator.engine.finish import bundle_path  # noqa: PLC0415
     from orchestrator.evidence.files import write_atomically  # noqa: PLC0415
 
-    state = common.state_directory()
-    found = runs.load(state, run)
+    found = runs.load(state, run or "")
     bundle = bundle_path(state, found.run_id)
     if not bundle.is_file():
-        _rebuild(found, state, bundle)
+        rebuild(found, state, bundle)
     name = f"{found.run_id}.zip"
     target = out / name if out and out.is_dir() else out or Path(name)
     write_atomically(target, bundle.read_bytes())
@@ -114,7 +154,8 @@ def export(run: str, out: Path | None, as_json: bool) -> int:
     return 0
 
 
-def _rebuild(run: Run, state: Path, bundle: Path) -> None:
+def rebuild(run: Run, state: Path, bundle: Path) -> None:
+    """Make the bundle of a run again. Raises InputError when its environment is gone."""
     from orchestrator.drivers.secrets import Secrets  # noqa: PLC0415
     from orchestrator.engine.evidence import evidence_store  # noqa: PLC0415
 
@@ -164,6 +205,10 @@ def log_() -> None:
     """The append-only logs, one an environment, of every schedule, plan and result."""
 
 
+evidence.add_command(evidence_sites.restore)
+log_.add_command(evidence_sites.mirror)
+log_.add_command(evidence_sites.list_logs)
+
 _environment_argument = click.argument(
     "environment", required=False, shell_complete=common.complete_environment
 )
@@ -191,7 +236,7 @@ def verify_log(
     from orchestrator.evidence.audit import audit  # noqa: PLC0415
 
     state = common.state_directory()
-    known = _checkpoint(checkpoint)
+    known = load_checkpoint(checkpoint)
     keys = load_keys(trust)
     found = [audit(state, name, keys, known) for name in _environments(state, environment)]
     if as_json:
@@ -230,6 +275,42 @@ def show_checkpoint(environment: str | None, out: Path | None) -> int:
     return 0
 
 
+@log_.command()
+@_environment_argument
+@common.json_option
+def cosign(environment: str | None, as_json: bool) -> int:
+    """Ask the environment's witnesses and timestamp authorities now, if they have not vouched yet.
+
+    They are asked after each append too. Without ENVIRONMENT for each log of the state directory.
+    Exit code 0: all of them vouch for the log as it is; 4: one does not.
+
+    \b
+    Example:
+      anlan evidence log cosign local
+    """
+    from orchestrator.drivers.secrets import Secrets  # noqa: PLC0415
+    from orchestrator.engine.evidence import evidence_store, vouchers_of  # noqa: PLC0415
+    from orchestrator.evidence.vouching import Vouchers  # noqa: PLC0415
+
+    state = common.state_directory()
+    outcomes: dict[str, list[Outcome]] = {}
+    for name in _environments(state, environment):
+        if environment is None and name not in common.environment_names():
+            continue  # a log outlives its environment
+        there = common.find_environment(name)
+        if environment is None and vouchers_of(there) == Vouchers():
+            continue
+        outcomes[name] = evidence_store(state, there, Secrets(there)).cosign(name)
+    if as_json:
+        common.emit({name: [one.to_json() for one in found] for name, found in outcomes.items()})
+    else:
+        for name, found in outcomes.items():
+            for one in found:
+                echo(f"{name}: {one}")
+    every = [one for found in outcomes.values() for one in found]
+    return 0 if all(one.result == "vouched" for one in every) else InfrastructureError.exit_code
+
+
 def _environments(state: Path, environment: str | None) -> list[str]:
     """The logs that are meant. Raises InputError when there is none."""
     from orchestrator.evidence import log  # noqa: PLC0415
@@ -247,21 +328,6 @@ def _environments(state: Path, environment: str | None) -> list[str]:
     return names
 
 
-def _checkpoint(file: Path | None) -> Checkpoint | None:
-    from orchestrator.evidence import dsse, note  # noqa: PLC0415
-
-    if file is None:
-        return None
-    try:
-        return note.parse(file.read_bytes())
-    except (OSError, dsse.SignatureError) as error:
-        raise InputError(
-            f"cannot be read: {error}",
-            "give the file that `anlan evidence log checkpoint` made",
-            file=str(file),
-        ) from error
-
-
 def _show_audit(found: Audit) -> None:
     data = found.to_json()
     counted = f"{data['entries']} entries of {data['runs']} runs"
@@ -275,5 +341,8 @@ def _show_audit(found: Audit) -> None:
     for run_id in found.unlogged:
         noted = click.style("not logged", fg="yellow")
         echo(f"  {noted}  {run_id}: has a signed plan; nothing was run")
+    for one in found.vouching:
+        if one.result == "failed":
+            echo(f"  {click.style('not vouched', fg='yellow')}  {one} ({timestamp(one.at)})")
     if data["root"]:
         echo(f"  log   {data['origin']}\n  root  {data['root']}")

@@ -6,7 +6,9 @@ It needs nothing but the bundle and the key file: no environment, no network, no
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +21,7 @@ from orchestrator.model.errors import InputError
 if TYPE_CHECKING:
     from orchestrator.evidence import Problem, Rederive, Verification
     from orchestrator.evidence.keys import PublicKey
+    from orchestrator.evidence.note import Checkpoint
 
 _COLOURS = {
     **dict.fromkeys(("VALID", "pass"), "green"),
@@ -58,6 +61,14 @@ trust_option = click.option(
     show_default=True,
     help="How many of the trust keys must have signed.",
 )
+@click.option("--from", "since", metavar="DATE", default="", help="When the period must begin.")
+@click.option("--to", "until", metavar="DATE", default="", help="When the period must end.")
+@click.option(
+    "--checkpoint",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Of a period: the head of the log that you kept the last time; it must continue that.",
+)
 @common.json_option
 def verify(
     *,
@@ -68,24 +79,51 @@ def verify(
     not_before: str,
     rule: Path | None,
     threshold: int,
+    since: str,
+    until: str,
+    checkpoint: Path | None,
     as_json: bool,
 ) -> int:
-    """Verify an evidence bundle offline and show what it proves.
+    """Verify an evidence bundle offline and show what it proves: of a run, or of a period.
 
     Trusts the key files alone, and derives every verdict, policy result and the report again from
-    the raw data. Exit code 0: VALID; 1: INVALID, INCOMPLETE or UNTRUSTED; 2: unusable input.
+    the raw data. Of a period also whether a run is left out. Exit code 0: VALID; 1: INVALID,
+    INCOMPLETE or UNTRUSTED; 2: unusable input.
+
+    \b
+    Examples:
+      anlan evidence verify RUN.zip --trust evidence.pub --environment local
+      anlan evidence verify q4.zip --trust evidence.pub --environment local \\
+        --from 2026-10-01 --to 2027-01-01 --checkpoint last.txt
     """
     from orchestrator.evidence import Expectation, Trust  # noqa: PLC0415
     from orchestrator.evidence import verify as verify_bundle  # noqa: PLC0415
+    from orchestrator.evidence.verify_period import Asked, is_period, verify_period  # noqa: PLC0415
 
-    found = verify_bundle(
-        bundle,
-        Trust.of(load_keys(trust), threshold),
-        rederive(),
-        expect=Expectation(run_id, environment, _time(not_before), _rule(rule)),
-    )
+    trusted = Trust.of(load_keys(trust), threshold)
+    expect = Expectation(run_id, environment, moment(not_before, "--not-before"), _rule(rule))
+    asked = Asked(moment(since, "--from"), moment(until, "--to"), load_checkpoint(checkpoint))
+    of_period = is_period(bundle)
+    if of_period and run_id:
+        raise InputError("is the bundle of a period, not of one run: leave --run", file=str(bundle))
+    if not of_period and asked != Asked():
+        raise InputError(
+            "is no bundle of a period: --from, --to and --checkpoint are about the whole log, "
+            "which a run's has not",
+            "ask for the bundle of a period: `anlan evidence export --environment NAME …`",
+            file=str(bundle),
+        )
+    if of_period:
+        with progress_bar("runs") as progress:
+            found = verify_period(
+                bundle, trusted, rederive(), expect=expect, asked=asked, progress=progress
+            )
+    else:
+        found = verify_bundle(bundle, trusted, rederive(), expect=expect)
     if as_json:
         common.emit({"bundle": str(bundle), **found.to_json()})
+    elif of_period:
+        _show_period(bundle, found)
     else:
         _show(bundle, found)
     return 0 if found.status == "VALID" else 1
@@ -132,17 +170,48 @@ def _rule(file: Path | None) -> dict[str, Any] | None:
     return load_rule(file) if file else None
 
 
-def _time(text: str) -> datetime | None:
-    """A moment; one without a zone is UTC. Raises InputError."""
+def load_checkpoint(file: Path | None) -> Checkpoint | None:
+    """Return the checkpoint that an auditor kept. Raises InputError when it is none."""
+    from orchestrator.evidence import dsse, note  # noqa: PLC0415
+
+    if file is None:
+        return None
+    try:
+        return note.parse(file.read_bytes())
+    except (OSError, dsse.SignatureError) as error:
+        raise InputError(
+            f"cannot be read: {error}",
+            "give the file that `anlan evidence log checkpoint` made",
+            file=str(file),
+        ) from error
+
+
+def moment(text: str, option: str) -> datetime | None:
+    """Return the moment that an option names; without a zone it is UTC. Raises InputError."""
     if not text:
         return None
     try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
+        found = datetime.fromisoformat(text)
+        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:
         raise InputError(
-            f"{text!r} is no time", "write 2026-10-01 or 2026-10-01T08:00:00Z", path="--not-before"
+            f"{text!r} is no time", "write 2026-10-01 or 2026-10-01T08:00:00Z", path=option
         ) from error
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+@contextmanager
+def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
+    """Give what shows how many of how many are done, if standard error is a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    with click.progressbar(length=1, label=label, file=sys.stderr, show_pos=True) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.length = max(total, 1)
+            bar.update(done - bar.pos)
+
+        yield show
 
 
 def _show(bundle: Path, found: Verification) -> None:
@@ -165,6 +234,42 @@ def _show(bundle: Path, found: Verification) -> None:
     echo(f"  {'verdict':<10}{_verdict(summary['verdict'])}  (derived again)")
     for name, value in rows:
         echo(f"  {name:<10}{_plain(str(value))}")
+
+
+def _show_period(bundle: Path, found: Verification) -> None:
+    echo(f"{status_text(found.status)}  {_plain(str(bundle))}")
+    say_problems(found.problems)
+    if not (summary := found.summary):
+        return
+    if found.status != "VALID":
+        echo(click.style("what it states, which is not proven:", dim=True))
+    verdicts = ", ".join(
+        f"{count} {_verdict(verdict)}" for verdict, count in summary["verdicts"].items()
+    )
+    counted = f"{len(summary['runs'])} finished, {len(summary['unfinished'])} unfinished"
+    echo(f"  {'runs':<10}{counted}, {len(summary['missing'])} due and not there")
+    echo(f"  {'verdicts':<10}{verdicts or 'none'}  (derived again)")
+    rows = [
+        ("period", f"{summary['since']} until {summary['until']}, of {summary['environment']}"),
+        *(
+            ("unfinished", f"{one['run_id']}: {one['drill']}, planned {one['planned_at']}")
+            for one in summary["unfinished"]
+        ),
+        *(
+            ("missing", f"{one['run_id']}: {one['drill']}, due {one['due_at']}")
+            for one in summary["missing"]
+        ),
+        *(
+            (one["verdict"], f"{one['run_id']}: {one['drill']}, {one['started_at']}")
+            for one in summary["runs"]
+            if one["verdict"] != "pass"
+        ),
+        ("log", f"{summary['origin']}, {summary['log_size']} entries"),
+        ("root", summary["root"]),
+        ("signed by", ", ".join(summary["signers"]) or "none of the trust keys"),
+    ]
+    for name, value in rows:
+        echo(f"  {_plain(str(name)):<13}{_plain(str(value))}")
 
 
 def _plain(text: str) -> str:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # What S3 servers answer to the deletion of a locked version.
 _LOCKED = frozenset({"AccessDenied", "ObjectLocked", "InvalidRequest", "MethodNotAllowed"})
+_NOT_THERE = frozenset({"NoSuchKey", "404"})
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,18 @@ class DeletionAttempt:
 class ObjectStore:
     """The store of one site, with the application's keys. Verbs raise InfrastructureError."""
 
-    def __init__(self, environment: Environment, site: Site, keys: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        environment: Environment,
+        site: Site,
+        keys: Mapping[str, str],
+        *,
+        patience_seconds: float | None = None,
+    ) -> None:
+        """Nothing is asked yet. With `patience_seconds` a request that long unanswered has failed.
+
+        Without, one is tried three times, for up to 30 s each.
+        """
         self.settings = site.object_store
         self._client: S3Client = boto3.client(
             "s3",
@@ -63,9 +75,9 @@ class ObjectStore:
             verify=str(environment.tls.ca_file),
             config=Config(
                 s3={"addressing_style": "path"},
-                connect_timeout=5,
-                read_timeout=30,
-                retries={"max_attempts": 2},
+                connect_timeout=min(5, patience_seconds or 5),
+                read_timeout=patience_seconds or 30,
+                retries={"max_attempts": 2 if patience_seconds is None else 0},
                 # Else a refused PUT shows as an SSL error (seen with versitygw 1.8).
                 request_checksum_calculation="when_required",
                 response_checksum_validation="when_required",
@@ -109,8 +121,13 @@ class ObjectStore:
             days=int(rule.get("Days", 0)) + 365 * int(rule.get("Years", 0)),
         )
 
-    def versions(self, bucket: str, prefix: str = "") -> tuple[ObjectVersion, ...]:
-        """Every version of every object below `prefix` (delete markers left out)."""
+    def versions(
+        self, bucket: str, prefix: str = "", delimiter: str = ""
+    ) -> tuple[ObjectVersion, ...]:
+        """Every version of every object below `prefix` (delete markers left out).
+
+        Of one key the newest first. With a `delimiter` none of keys that have it behind the prefix.
+        """
         return tuple(
             ObjectVersion(
                 entry["Key"],
@@ -119,7 +136,7 @@ class ObjectStore:
                 entry["LastModified"].astimezone(UTC),
                 entry["IsLatest"],
             )
-            for entry in self._listed(bucket, prefix, "Versions")
+            for entry in self._listed(bucket, prefix, "Versions", delimiter)
         )
 
     def get(self, bucket: str, key: str, version: str | None = None) -> bytes:
@@ -130,20 +147,51 @@ class ObjectStore:
         except (ClientError, BotoCoreError) as error:
             raise self._failed(f"read {bucket}/{key}", error) from error
 
+    def newest(self, bucket: str, key: str) -> bytes | None:
+        """The bytes of an object's newest version; None without one, or when it is hidden."""
+        try:
+            return self._client.get_object(Bucket=bucket, Key=key)["Body"].read()
+        except (ClientError, BotoCoreError) as error:
+            if isinstance(error, ClientError) and _code(error) in _NOT_THERE:
+                return None
+            raise self._failed(f"read {bucket}/{key}", error) from error
+
     def put_locked(self, bucket: str, key: str, content: bytes, *, days: float) -> str:
         """Store an object under COMPLIANCE retention for `days`; returns its version."""
         try:
-            answer = self._client.put_object(
-                Bucket=bucket,
-                Key=key,
-                Body=content,
-                ObjectLockMode="COMPLIANCE",
-                ObjectLockRetainUntilDate=datetime.now(UTC) + timedelta(days=days),
-                ChecksumAlgorithm="SHA256",
-            )
+            return self._put_locked(bucket, key, content, days)
         except (ClientError, BotoCoreError) as error:
             raise self._failed(f"store {bucket}/{key}", error) from error
-        return answer["VersionId"]
+
+    def put_locked_once(self, bucket: str, key: str, content: bytes, *, days: float) -> bool:
+        """The same, unless it is there with this content; whether it was stored.
+
+        One request when it is not there (a conditional PUT), two when it is.
+        """
+        try:
+            self._put_locked(bucket, key, content, days, IfNoneMatch="*")
+        except ClientError as error:
+            if _code(error) != "PreconditionFailed":
+                raise self._failed(f"store {bucket}/{key}", error) from error
+            if self.newest(bucket, key) == content:
+                return False
+            self.put_locked(bucket, key, content, days=days)
+        except BotoCoreError as error:
+            raise self._failed(f"store {bucket}/{key}", error) from error
+        return True
+
+    def _put_locked(
+        self, bucket: str, key: str, content: bytes, days: float, **condition: Any
+    ) -> str:
+        return self._client.put_object(
+            Bucket=bucket,
+            Key=key,
+            Body=content,
+            ObjectLockMode="COMPLIANCE",
+            ObjectLockRetainUntilDate=datetime.now(UTC) + timedelta(days=days),
+            ChecksumAlgorithm="SHA256",
+            **condition,
+        )["VersionId"]
 
     def copy_locked(self, bucket: str, source: ObjectVersion, key: str, until: datetime) -> None:
         """Copy one version to another key, under COMPLIANCE retention until then (aware UTC)."""
@@ -209,12 +257,15 @@ class ObjectStore:
         found = self._listed(bucket, prefix, "DeleteMarkers")
         return tuple((one["Key"], one["VersionId"]) for one in found)
 
-    def _listed(self, bucket: str, prefix: str, kind: str) -> list[dict[str, Any]]:
+    def _listed(
+        self, bucket: str, prefix: str, kind: str, delimiter: str = ""
+    ) -> list[dict[str, Any]]:
         """The entries of a kind in the list of a bucket's versions, as S3 lists them."""
         found: list[dict[str, Any]] = []
+        more: dict[str, Any] = {"Delimiter": delimiter} if delimiter else {}
         try:
             for page in self._client.get_paginator("list_object_versions").paginate(
-                Bucket=bucket, Prefix=prefix
+                Bucket=bucket, Prefix=prefix, **more
             ):
                 entries: Any = page.get(kind, [])
                 found += entries

@@ -22,6 +22,7 @@ class TimestampAuthority:
         self, url: str, authority: Authority, *, timeout_seconds: float = _TIMEOUT_SECONDS
     ) -> None:
         self.url = url
+        self.name = authority.name
         self._authority = authority
         self._timeout_seconds = timeout_seconds
 

@@ -1,15 +1,43 @@
-"""The evidence store of an environment: with the signer that its descriptor names."""
+"""The evidence store of an environment: with the signer and the vouchers of its descriptor."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from orchestrator.drivers.secrets import Secrets
 from orchestrator.drivers.signers import signer_of
+from orchestrator.drivers.timestamp_authority import TimestampAuthority
+from orchestrator.drivers.witness import witness_at
 from orchestrator.evidence import EvidenceStore
+from orchestrator.evidence.vouchers import authorities_of, witnesses_of
+from orchestrator.evidence.vouching import SECONDS, Vouchers
 from orchestrator.model.environment import Environment
 
 
-def evidence_store(state: Path, environment: Environment, secrets: Secrets) -> EvidenceStore:
-    """Return the store that signs for an environment; nothing is asked yet."""
-    return EvidenceStore(state, signer_of(environment, secrets))
+def evidence_store(
+    state: Path,
+    environment: Environment,
+    secrets: Secrets,
+    warn: Callable[[str], None] = lambda _: None,
+) -> EvidenceStore:
+    """Return the store that signs for an environment; nothing is asked yet.
+
+    `warn` is told of each witness and timestamp authority that does not vouch when it is asked.
+    """
+    vouchers = vouchers_of(environment)
+    signer = signer_of(environment, secrets)
+    return EvidenceStore(state, signer, vouchers=vouchers, warn=warn)
+
+
+def vouchers_of(environment: Environment) -> Vouchers:
+    """Return who vouches for the log of an environment. Raises InputError."""
+    witnesses = witnesses_of(environment.evidence)
+    authorities = authorities_of(environment.evidence)
+    return Vouchers(
+        tuple(witness_at(one, timeout_seconds=SECONDS) for one in witnesses),
+        tuple(
+            TimestampAuthority(one.url, one.authority, timeout_seconds=SECONDS)
+            for one in authorities
+        ),
+    )

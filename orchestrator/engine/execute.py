@@ -53,7 +53,8 @@ _work = _Work()
 def execute(run: Run, state: Path, listener: Listener | None = None) -> list[str]:
     """Work on a run until it is finished: new, or cut short before. The caller holds its lock.
 
-    Returns what went wrong without harm (a site that could not keep the bundle).
+    Returns what went wrong without harm (a site that could not keep log or bundle, a witness that
+    did not answer).
     Raises Refused when another run took the environment or this one may not begin (approvals,
     change window), InfrastructureError when its evidence
     cannot be made now (resume it later); what the drill finds is in run.json, not raised.
@@ -78,7 +79,7 @@ def execute(run: Run, state: Path, listener: Listener | None = None) -> list[str
     journal = run.journal
     journal.listener = listener
     context = Context(environment, run.plan, run.directory, journal, token)
-    finish.record_plan(run, state, context)
+    problems = finish.record_plan(run, state, context)
     if not finish.is_ended(journal):
         journal.open_attempt()
     if fresh and "approvals" in run.plan:
@@ -88,7 +89,7 @@ def execute(run: Run, state: Path, listener: Listener | None = None) -> list[str
         with budget.watched(run, context):
             _run_durably(run, database)
     finish.conclude(run, context)
-    problems = finish.publish(run, state, context)
+    problems += finish.publish(run, state, context)
     lease.release(run.run_id)
     return problems
 

@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.collect import collect_wanted
+from orchestrator.drivers.evidence_bucket import evidence_bucket
 from orchestrator.drivers.files import write_atomically
-from orchestrator.drivers.objectstore import ObjectStore
 from orchestrator.engine.evidence import evidence_store
+from orchestrator.engine.mirror import mirror_all, mirror_to
 from orchestrator.engine.runs import Run
 from orchestrator.evidence import layout, waivers
 from orchestrator.evidence.contents import raw_of
 from orchestrator.evidence.layout import read_run_directory, rules_of
 from orchestrator.model.environment import load_environment
-from orchestrator.model.errors import AnlanError, InfrastructureError
+from orchestrator.model.errors import AnlanError, InfrastructureError, Refused
 from orchestrator.model.fact import facts_document, timestamp
 from orchestrator.model.schema import check
 from orchestrator.policy import rederive_findings, rederive_recovered, wanted_by_run
@@ -34,7 +35,7 @@ RUN_SCHEMA = "anlan.run/v1"
 
 def bundle_path(state: Path, run_id: str) -> Path:
     """Where the evidence bundle of a run is."""
-    return state / "evidence" / "bundles" / f"{run_id}.zip"
+    return state / layout.BUNDLES / f"{run_id}.zip"
 
 
 def is_ended(journal: StepJournal) -> bool:
@@ -47,9 +48,22 @@ def is_missed(journal: StepJournal) -> bool:
     return any(entry["kind"] == "missed" for entry in journal.entries)
 
 
-def record_plan(run: Run, state: Path, context: Context) -> None:
-    """Sign and log the plan. Raises InfrastructureError: then nothing may be touched."""
-    evidence_store(state, context.environment, context.secrets).record_plan(run.directory)
+def record_plan(run: Run, state: Path, context: Context) -> list[str]:
+    """Sign and log the plan, and put the log at every site while nothing was touched yet.
+
+    Returns who was asked to vouch for the log and did not, and the sites that could not take it: a
+    drill may be about one that is down, and the result brings them the plan too. Raises
+    InfrastructureError when it cannot be logged: then nothing may be touched.
+    """
+    warnings: list[str] = []
+    store = evidence_store(state, context.environment, context.secrets, warnings.append)
+    store.record_plan(run.directory)
+    if run.journal.entries:
+        return warnings  # the drill is under way: it waits for no site
+    found = mirror_all(state, context.environment, context.secrets, patient=False)
+    return warnings + [
+        f"{one.site} did not get the plan's log: {one.problem}" for one in found if one.problem
+    ]
 
 
 def conclude(run: Run, context: Context) -> None:
@@ -140,36 +154,33 @@ def _result(run: Run, context: Context) -> dict[str, Any]:
 
 
 def publish(run: Run, state: Path, context: Context) -> list[str]:
-    """Sign and log the result, write report and bundle, and keep the bundle at every site.
+    """Sign and log the result, write report and bundle, and put bundle and log at every site.
 
-    Returns the sites that could not take it. Raises InfrastructureError when nothing can be
-    signed, or no site takes the bundle: resume the run when it can.
+    Returns the sites that could not take them, and who did not vouch for the log. Raises
+    InfrastructureError when nothing can be signed, or no site takes them: resume the run when it
+    can.
     """
-    store = evidence_store(state, context.environment, context.secrets)
+    warnings: list[str] = []
+    store = evidence_store(state, context.environment, context.secrets, warnings.append)
     store.record_run(run.directory)
     write_atomically(run.directory / "report.html", render(run.directory), mode=0o644)
     bundle = store.export(run.directory, bundle_path(state, run.run_id))
-    refused = []
+    refused, noted = [], []
     for name, site in context.environment.sites.items():
         try:
-            keys = context.secrets.kv(site.object_store.secret)
-            there = ObjectStore(context.environment, site, keys)
-            _keep(there, f"{run.run_id}.zip", bundle.read_bytes(), context)
+            bucket = evidence_bucket(context.environment, site, context.secrets)
+            bucket.put_once(bundle.name, bundle.read_bytes())
+            mirror_to(bucket, name, state, context.environment.name)
+        except Refused as error:  # it has the bundle; which log goes on is for a person to say
+            noted.append(f"{name}: {error}")
         except AnlanError as error:
             refused.append(f"{name}: {error.what}")
     if len(refused) == len(context.environment.sites):
         raise InfrastructureError(
-            f"no site's object store keeps the bundle {bundle}: {'; '.join(refused)}",
+            f"no site's object store keeps the bundle {bundle} and its log: {'; '.join(refused)}",
             f"bring one back, then `anlan drill resume {run.run_id}`",
         )
-    return refused
-
-
-def _keep(store: ObjectStore, key: str, content: bytes, context: Context) -> None:
-    bucket = store.bucket("evidence")
-    there = [one.version for one in store.versions(bucket, key) if one.key == key]
-    if not any(store.get(bucket, key, version) == content for version in there):
-        store.put_locked(bucket, key, content, days=context.environment.retention.object_lock_days)
+    return refused + noted + warnings
 
 
 def _write(path: Path, document: dict[str, Any]) -> None:

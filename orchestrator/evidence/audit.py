@@ -12,11 +12,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from orchestrator.evidence import dsse, layout, log, merkle, note, proofs, schedules, statement
+from orchestrator.evidence import (
+    dsse,
+    layout,
+    log,
+    merkle,
+    note,
+    proofs,
+    schedules,
+    statement,
+    vouching,
+)
 from orchestrator.evidence.bindings import Problem
 from orchestrator.evidence.entries import Entry, LogError
 from orchestrator.evidence.keys import PublicKey
 from orchestrator.evidence.note import Checkpoint
+from orchestrator.evidence.vouching import Outcome
 from orchestrator.model.canonical import StrictJsonError, sha256, strict_loads
 from orchestrator.model.errors import InfrastructureError
 from orchestrator.model.fact import timestamp
@@ -30,6 +41,7 @@ class Audit:
 
     `unfinished` are plans in the log without a result. `unlogged` are ids of runs with a signed
     plan that the log does not hold: killed before they touched anything, or cut off the log.
+    `vouching` is how witnesses and timestamp authorities answered when they were asked last.
     """
 
     environment: str
@@ -38,6 +50,7 @@ class Audit:
     checkpoint: Checkpoint | None = None
     unfinished: tuple[Entry, ...] = ()
     unlogged: tuple[str, ...] = ()
+    vouching: tuple[Outcome, ...] = ()
 
     @property
     def status(self) -> str:
@@ -62,6 +75,7 @@ class Audit:
                 for entry in self.unfinished
             ],
             "unlogged": list(self.unlogged),
+            "vouching": [one.to_json() for one in self.vouching],
         }
 
 
@@ -111,6 +125,12 @@ def audit(
         problems += schedules.missing(environment, applied, entries, log.utc_now())
     except InfrastructureError as error:
         problems.append(Problem("bad-schedule", name, error.what))
+    vouched: list[Outcome] = []
+    try:
+        vouched = vouching.outcomes_of(log.log_of(state, environment).folder)
+        problems += vouching.contradictions(vouched, name)
+    except InfrastructureError as error:
+        problems.append(Problem("log-checkpoint", name, error.what))
     finished = {entry.run_id for entry in entries if entry.kind == "run"}
     planned = {entry.run_id for entry in entries if entry.kind == "plan"}
     return Audit(
@@ -120,6 +140,7 @@ def audit(
         checkpoint,
         tuple(e for e in entries if e.kind == "plan" and e.run_id not in finished),
         tuple(run.name for run in runs if (run / _PLAN).is_file() and run.name not in planned),
+        tuple(vouched),
     )
 
 

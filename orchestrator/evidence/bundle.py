@@ -8,7 +8,7 @@ import struct
 import unicodedata
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -98,13 +98,11 @@ def archive(contents: Mapping[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def _check_member(info: zipfile.ZipInfo, limits: Limits) -> None:
-    """Refuse what could escape, deceive or exhaust. Raises PackageError."""
-    name = info.orig_filename
+def check_name(name: str) -> None:
+    """Refuse the name of a member that could escape or deceive. Raises PackageError."""
     parts = PurePosixPath(name).parts
     unsafe = (
         not name
-        or name != info.filename
         or name.startswith("/")
         or any(part in {"..", "."} for part in name.split("/"))
         or "\\" in name
@@ -113,6 +111,19 @@ def _check_member(info: zipfile.ZipInfo, limits: Limits) -> None:
         or str(PurePosixPath(*parts)) != name
     )
     if unsafe:
+        raise PackageError("unsafe-path", name, f"member name {name!r} is not allowed")
+
+
+def alias_of(name: str) -> str:
+    """Return what some file systems take a name for: two of one alias are one file there."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _check_member(info: zipfile.ZipInfo, limits: Limits) -> None:
+    """Refuse what could escape, deceive or exhaust. Raises PackageError."""
+    name = info.orig_filename
+    check_name(name)
+    if name != info.filename:
         raise PackageError("unsafe-path", name, f"member name {name!r} is not allowed")
     kind = stat.S_IFMT(info.external_attr >> 16)
     if kind not in {0, stat.S_IFREG}:
@@ -152,6 +163,10 @@ def _check_nothing_else(
             raise PackageError("hidden-data", info.filename, message)
         at += _LOCAL_HEADER_BYTES + len(name) + info.compress_size
     directory = sum(_CENTRAL_HEADER_BYTES + len(info.orig_filename.encode()) for info in members)
+    count = len(members)
+    end = struct.pack("<4sHHHHLLH", _END, 0, 0, count, count, directory, directory_start, 0)
+    if content[-_END_BYTES:] != end:
+        raise PackageError("hidden-data", "", "the archive's end says something else")
     if at != directory_start or at + directory + _END_BYTES != len(content):
         size = at + directory + _END_BYTES
         message = f"the archive has {len(content)} bytes, its members account for {size}"
@@ -169,9 +184,12 @@ def _check_directory(content: bytes, limits: Limits) -> None:
         raise PackageError("zip-bomb", "", f"a directory of {size} bytes: over the limits")
 
 
-def unpack(content: bytes, limits: Limits | None = None) -> dict[str, bytes]:
+def unpack(
+    content: bytes, limits: Limits | None = None, only: Set[str] | None = None
+) -> dict[str, bytes]:
     """Return path → content of a bundle, in memory; nothing is written to disk.
 
+    With `only`, of these members alone; the archive is checked as a whole all the same.
     Raises PackageError: no zip, unsafe or duplicate names, links, more than the limits allow, or
     bytes that belong to no member.
     """
@@ -191,12 +209,14 @@ def unpack(content: bytes, limits: Limits | None = None) -> dict[str, bytes]:
                 raise PackageError("zip-bomb", "", f"unpacks to {total} bytes: over the limits")
             for info in members:
                 _check_member(info, limits)
-                alias = unicodedata.normalize("NFC", info.filename).casefold()
+                alias = alias_of(info.filename)
                 if alias in known:
                     raise PackageError(
                         "duplicate-member", info.filename, f"{info.filename} is there twice"
                     )
                 known.add(alias)
+                if only is not None and info.filename not in only:
+                    continue
                 with source.open(info) as stream:
                     files[info.filename] = stream.read(info.file_size + 1)
                 if len(files[info.filename]) != info.file_size:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.evidence import layout
-from orchestrator.model.canonical import StrictJsonError, sha256, strict_loads
+from orchestrator.model.canonical import StrictJsonError, sha256, strict_lines, strict_loads
 from orchestrator.model.schema import check
 
 
@@ -71,8 +71,7 @@ class Contents(dict[str, bytes]):
             if name.endswith(".json"):
                 found[name.removesuffix(".json")] = self.json(path)
             elif name.endswith(".jsonl"):
-                lines = [_line(line) for line in content.split(b"\n") if line]
-                found[name.removesuffix(".jsonl")] = [one for one in lines if one is not None]
+                found[name.removesuffix(".jsonl")] = strict_lines(content)
         return found
 
 
@@ -84,10 +83,3 @@ def contents_of(files: Mapping[str, bytes]) -> Contents:
 def raw_of(files: Mapping[str, bytes]) -> dict[str, Any]:
     """Return `Contents.raw` of files."""
     return contents_of(files).raw()
-
-
-def _line(line: bytes) -> Any:
-    try:
-        return strict_loads(line)
-    except StrictJsonError:
-        return None

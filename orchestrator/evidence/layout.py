@@ -16,6 +16,9 @@ PROOFS = {kind: f"log/{kind}.tlog-proof" for kind in ("plan", "controls", "run")
 GROWTH, REPORT = "log/growth", "report.html"
 RAW, RULES, APPROVALS, WAIVERS = "raw/", "policy/", "raw/approvals/", "raw/waivers/"
 
+BUNDLES = "evidence/bundles"
+"""Where a state directory keeps the bundles, each named by its run."""
+
 RUN_DIRECTORY = {
     "plan.json": PLAN,
     "run.json": RUN,
@@ -29,7 +32,13 @@ RUN_DIRECTORY = {
     "statements/run.dsse.json": RUN_STATEMENT,
     "statements/controls.dsse.json": CONTROLS_STATEMENT,
 }
+_TIMESTAMPS = "log/*.tst"
 _FOLDERS = {"raw": RAW, "policies": RULES}
+
+
+def timestamp_path(kind: str, authority: str) -> str:
+    """Return where the token of an authority over the checkpoint in a proof is (plan or run)."""
+    return f"log/{kind}.{authority.replace('/', '_')}.tst"
 
 
 def read_run_directory(run_dir: Path) -> dict[str, bytes]:
@@ -42,6 +51,9 @@ def read_run_directory(run_dir: Path) -> dict[str, bytes]:
         for name, target in RUN_DIRECTORY.items()
         if (run_dir / name).is_file()
     }
+    for path in sorted(run_dir.glob(_TIMESTAMPS)):
+        if path.is_file() and not path.is_symlink() and not path.name.startswith("."):
+            contents[path.relative_to(run_dir).as_posix()] = path.read_bytes()
     for folder, target in _FOLDERS.items():
         for path in sorted((run_dir / folder).rglob("*")):
             relative = path.relative_to(run_dir / folder).as_posix()
@@ -49,6 +61,23 @@ def read_run_directory(run_dir: Path) -> dict[str, bytes]:
             if path.is_file() and not path.is_symlink() and not hidden:
                 contents[target + relative] = path.read_bytes()
     return contents
+
+
+def run_directory_of(contents: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Return path in a run directory → content, of a bundle's files but its manifest.
+
+    What `read_run_directory` reads of these is what was given. Raises ValueError for a path that no
+    run directory has.
+    """
+    back = {target: name for name, target in RUN_DIRECTORY.items()}
+    found: dict[str, bytes] = {}
+    for path, content in contents.items():
+        folder = next((name for name, target in _FOLDERS.items() if path.startswith(target)), "")
+        if path not in back and not folder:
+            raise ValueError(f"{path} belongs to no run directory")
+        name = back.get(path) or f"{folder}/{path.removeprefix(_FOLDERS[folder])}"
+        found[name] = content
+    return found
 
 
 def rules_of(contents: Mapping[str, bytes]) -> dict[str, bytes]:

@@ -9,6 +9,7 @@ over them is on disk, and what a dead writer left beyond it is written anew.
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ from typing import TypeVar
 from orchestrator.evidence import dsse, merkle, note, proofs, tiles
 from orchestrator.evidence.entries import Entry, LogError, leaf_of, parse_entry
 from orchestrator.evidence.files import write_atomically
-from orchestrator.evidence.keys import PublicKey, Signer, key_id, parse_public_key
+from orchestrator.evidence.keys import PublicKey, Signer
 from orchestrator.evidence.note import Checkpoint
 from orchestrator.model.errors import InfrastructureError, InputError
 from orchestrator.model.fact import timestamp
@@ -27,11 +28,17 @@ from orchestrator.model.fact import timestamp
 _Result = TypeVar("_Result")
 
 FOLDER = "evidence/log"
+ORIGIN = "anlan.dev/log"
 
 
 def utc_now() -> datetime:
     """The time now, aware, UTC."""
     return datetime.now(UTC)
+
+
+def new_id() -> str:
+    """Return the id of a log that begins (16 hex digits): no two logs have one origin."""
+    return secrets.token_hex(8)
 
 
 def verify(
@@ -132,11 +139,15 @@ class Log:
         try:
             return self.steadily(_entries)
         except (OSError, ValueError) as error:
-            raise InfrastructureError(
-                f"the evidence log {self.folder} is damaged: {error}",
-                "keep the folder as it is and see `anlan evidence log verify`; restore it from "
-                "the evidence bucket of a site",
-            ) from error
+            raise self.damaged(error) from error
+
+    def damaged(self, error: Exception) -> InfrastructureError:
+        """Return what to raise about a log whose files cannot be read."""
+        return InfrastructureError(
+            f"the evidence log {self.folder} is damaged: {error}",
+            "keep a copy of the folder and see `anlan evidence log verify`; then "
+            f"`anlan evidence restore {self.folder.name}` mends it from the sites' buckets",
+        )
 
     def steadily(self, work: Callable[[tiles.Read], _Result]) -> _Result:
         """Return what `work` makes of the log's files, again when the log grew under it.
@@ -155,13 +166,19 @@ class Log:
     @contextmanager
     def locked(self) -> Iterator[LockedLog]:
         """Hold the log alone (flock) until the block ends. Raises InfrastructureError."""
+        with self.held():
+            yield LockedLog(self, self._clock)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold its folder alone, whatever is in it, until the block ends."""
         import fcntl  # noqa: PLC0415  (not on Windows, where logs are read alone)
 
         self.folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield LockedLog(self, self._clock)
+            yield
         finally:
             os.close(descriptor)
 
@@ -172,9 +189,11 @@ class LockedLog:
     def __init__(self, log: Log, clock: Callable[[], datetime]) -> None:
         self._log = log
         self._clock = clock
+        self.folder = log.folder
         self.entries = log.entries()
         content = log.read(tiles.CHECKPOINT)
         self.checkpoint = note.parse(content) if content else None
+        self.before: Checkpoint | None = None  # the one that was appended to
         _tidy(log.folder, len(self.entries))
 
     def find(self, kind: str, run_id: str) -> Entry | None:
@@ -199,10 +218,12 @@ class LockedLog:
         if not made:
             return []
         grown, root = tiles.grow(size, [entry.leaf for entry in made], self._log.read)
-        origin = self.checkpoint.origin if self.checkpoint else _origin(self._log.folder, signer)
+        begun = self.checkpoint
+        origin = begun.origin if begun else f"{ORIGIN}/{self._log.folder.name}/{new_id()}"
         signed = note.sign(Checkpoint(origin, size + len(made), root), signer)
         for path, content in grown.items():
             write_atomically(self._log.folder / path, content)
+        self.before = self.checkpoint
         self._keep(signed)
         self.entries += made
         _tidy(self._log.folder, signed.size)
@@ -260,9 +281,3 @@ def _tidy(folder: Path, size: int) -> None:
                 other.unlink()
         if not is_partial and narrower.is_dir():
             narrower.rmdir()
-
-
-def _origin(folder: Path, signer: Signer) -> str:
-    """The name of a log that begins: the environment's, and which key began it."""
-    key = key_id(parse_public_key(signer.public_key_pem().encode())).removeprefix("sha256:")
-    return f"anlan.dev/log/{folder.name}/{key[:16]}"

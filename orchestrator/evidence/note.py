@@ -166,9 +166,19 @@ def witnessed(
             seconds = int.from_bytes(one.value[:8], "big")
             if not holds(key, one.value[8:], _cosigned(checkpoint, seconds)):
                 raise SignatureError(f"the cosignature of {name} does not hold")
-            moment = datetime.fromtimestamp(seconds, UTC)
+            try:
+                moment = datetime.fromtimestamp(seconds, UTC)
+            except (ValueError, OverflowError, OSError) as error:
+                message = f"the cosignature of {name} is of no time"
+                raise SignatureError(message) from error
             found[name] = min(moment, found.get(name, moment))
     return found
+
+
+def verifier_key(name: str, key: Ed25519PublicKey) -> str:
+    """Return a witness's name and key in one line (a `vkey` of c2sp.org/signed-note)."""
+    encoded = base64.b64encode(_WITNESS + key.public_bytes_raw()).decode()
+    return f"{name}+{_ed25519(name, _WITNESS, key).hex()}+{encoded}"
 
 
 def _cosigned(checkpoint: Checkpoint, seconds: int) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from orchestrator.evidence.vouchers import authorities_of, witnesses_of
 from orchestrator.model.errors import InputError
 from orchestrator.model.schema import check
 from orchestrator.model.yaml_text import load_yaml
@@ -18,4 +19,6 @@ def load_settings(path: Path) -> dict[str, Any]:
         raise InputError(f"cannot read the evidence settings: {error}", file=str(path)) from error
     settings: dict[str, Any] = load_yaml(text, file=str(path))
     check(settings, "evidence-settings", file=str(path), text=text)
+    witnesses_of(settings, file=str(path))
+    authorities_of(settings, file=str(path))
     return settings

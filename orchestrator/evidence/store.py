@@ -11,13 +11,24 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from orchestrator.evidence import bindings, bundle, dsse, layout, note, schedules, statement
+from orchestrator.evidence import (
+    bindings,
+    bundle,
+    dsse,
+    layout,
+    note,
+    period_bundle,
+    schedules,
+    statement,
+    vouching,
+)
 from orchestrator.evidence.contents import Contents
 from orchestrator.evidence.entries import Entry
 from orchestrator.evidence.files import write_atomically
 from orchestrator.evidence.keys import Signer, key_id, parse_public_key
 from orchestrator.evidence.log import LockedLog, Log, log_of, utc_now
 from orchestrator.evidence.proofs import parse_proof
+from orchestrator.evidence.vouching import Outcome, Vouchers
 from orchestrator.model.canonical import sha256
 from orchestrator.model.errors import InputError, Refused
 from orchestrator.model.schema import check
@@ -27,10 +38,18 @@ class EvidenceStore:
     """The evidence of one state directory: the logs of its environments, the statements of runs."""
 
     def __init__(
-        self, state_dir: Path, signer: Signer, clock: Callable[[], datetime] = utc_now
+        self,
+        state_dir: Path,
+        signer: Signer,
+        clock: Callable[[], datetime] = utc_now,
+        vouchers: Vouchers | None = None,
+        warn: Callable[[str], None] = lambda _: None,
     ) -> None:
+        """`vouchers` are asked after each append; `warn` is told of each that does not vouch."""
         self._state = state_dir
         self._clock = clock
+        self._vouchers = vouchers or Vouchers()
+        self._warn = warn
         self._keys = state_dir / "evidence" / "keys"
         self._signer = signer
 
@@ -49,7 +68,11 @@ class EvidenceStore:
                 write_atomically(path, envelope.to_bytes())
             subject = schedules.subject_of(str(record["environment"]))
             logged = [one for one in log.entries if one.statement == digest]
-            return (logged or log.append([(schedules.KIND, subject, digest)], self._signer))[0]
+            if logged:
+                return logged[0]
+            entry = log.append([(schedules.KIND, subject, digest)], self._signer)[0]
+            self._vouch(log)
+            return entry
 
     def record_plan(self, run_dir: Path) -> Entry:
         """Sign and log plan.json, drill.yaml, environment.json and policies/ of a run.
@@ -85,10 +108,27 @@ class EvidenceStore:
                 self._prove(log, "plan", plan, run_dir)
             known = (run_dir / layout.PROOFS["plan"]).read_bytes()
             size = note.parse(parse_proof(known).checkpoint).size
+            self._vouch(log)
+            self._keep_tokens(log, "run", run_dir)
             write_atomically(run_dir / layout.GROWTH, log.growth(size))
             for entry in entries:
                 write_atomically(run_dir / layout.PROOFS[entry.kind], log.proof(entry))
             return entries[-1]
+
+    def cosign(self, environment: str) -> list[Outcome]:
+        """Ask who has not vouched yet for the log of an environment as it is now.
+
+        Returns how each one stands. Raises InputError when nothing was logged, or nobody is named.
+        """
+        if not (self._vouchers.witnesses or self._vouchers.authorities):
+            raise InputError(
+                f"{environment} names no witness and no timestamp authority",
+                "name them in the file of its setting `evidence`, then `anlan up`",
+            )
+        if not self._log(environment).entries():
+            raise InputError(f"nothing was logged for {environment} yet", "run a drill")
+        with self._log(environment).locked() as log:
+            return self._vouch(log)
 
     def export(self, run_dir: Path, out: Path) -> Path:
         """Write the evidence bundle of a recorded run to `out`; the same bytes every time.
@@ -105,6 +145,21 @@ class EvidenceStore:
             )
         write_atomically(out, bundle.pack(contents, self._signer))
         return out
+
+    def export_period(
+        self,
+        environment: str,
+        since: datetime,
+        until: datetime,
+        out: Path,
+        progress: period_bundle.Progress = lambda done, total: None,
+    ) -> period_bundle.Exported:
+        """Write the bundle of an environment over [`since`, `until`), as `period_bundle.export`."""
+        period_bundle.checked_period(since, until, self._clock())
+        taken = period_bundle.snapshot(self._state, environment)
+        return period_bundle.export(
+            self._state, taken, since, until, self._signer, out=out, progress=progress
+        )
 
     def _keep_key(self) -> None:
         """Keep the public key by its id: the log outlives the environment that signed it."""
@@ -159,7 +214,20 @@ class EvidenceStore:
         """Write the proof that the log holds an entry, unless it stands: the oldest says most."""
         path = run_dir / layout.PROOFS[kind]
         if not path.exists():
+            self._vouch(log)
+            self._keep_tokens(log, kind, run_dir)
             write_atomically(path, log.proof(entry))
+
+    def _vouch(self, log: LockedLog) -> list[Outcome]:
+        """Ask who vouches for the log as it is now; what went wrong is told, never raised."""
+        outcomes = vouching.vouch(log, self._vouchers, self._clock())
+        for one in outcomes:
+            if one.result != "vouched":
+                self._warn(str(one))
+        return outcomes
+
+    def _keep_tokens(self, log: LockedLog, kind: str, run_dir: Path) -> None:
+        vouching.keep_tokens(log, self._vouchers.authorities, run_dir, kind)
 
     def _stands(self, path: Path, payload: bytes) -> bool:
         """Whether the statement was already written, whole, by an earlier attempt."""

@@ -35,7 +35,10 @@ from orchestrator.model.schema import check
 from orchestrator.model.waiver import Waiver
 
 Verdict = Literal["VALID", "INVALID", "INCOMPLETE", "UNTRUSTED"]
-_INCOMPLETE = {"missing-file", "missing-statement", "missing-log-entry"}
+_INCOMPLETE = {
+    *("missing-file", "missing-statement", "missing-log-entry"),
+    *("missing-run", "missing-scheduled-run"),  # of a period
+}
 _UNTRUSTED = {"untrusted-signer"}
 
 
@@ -318,7 +321,7 @@ def verify(
         verifier.say("malformed", "", f"cannot be judged: {error!r}")
         summary = {}
     problems = tuple(dict.fromkeys(verifier.problems))
-    return Verification(_status(problems), problems, summary)
+    return Verification(status_of(problems), problems, summary)
 
 
 def _judge(verifier: _Verifier, rederive: Rederive, expect: Expectation | None) -> dict[str, Any]:
@@ -350,7 +353,8 @@ def _read(source: Path | bytes, most_bytes: int) -> bytes:
         raise InputError(f"cannot read the bundle: {error.strerror}", file=str(source)) from error
 
 
-def _status(problems: Sequence[Problem]) -> Verdict:
+def status_of(problems: Sequence[Problem]) -> Verdict:
+    """Return what these problems make of a bundle."""
     codes = {problem.code for problem in problems}
     if codes - _INCOMPLETE - _UNTRUSTED:
         return "INVALID"

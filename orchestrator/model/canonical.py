@@ -12,6 +12,7 @@ import rfc8785
 
 _MAXIMUM_DEPTH = 100
 _MOST_VALUES = 4_000_000
+_NESTS = (dict, list)
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
@@ -22,21 +23,30 @@ class StrictJsonError(ValueError):
 _plain = json.JSONEncoder(
     sort_keys=True, separators=(",", ":"), ensure_ascii=False, check_circular=False
 ).encode
-_EXPONENT, _LONG_INTEGER = re.compile(r"[0-9]e[-+][0-9]"), re.compile(r"(?:[:,\[]|^)-?[0-9]{16}")
+_BASIC_PLANE = bytes(range(0xF0))  # beyond it are the four bytes of UTF-8 that begin with F0 to F4
+_DIGITS_AS_0 = bytes.maketrans(b"123456789", b"000000000")
+_LONG = b"0" * 16
+_LONG_INTEGERS = tuple(
+    before + sign + _LONG for before in (b":", b",", b"[") for sign in (b"", b"-")
+)
 
 
-def _may_differ(text: str) -> bool:
+def _may_differ(text: bytes) -> bool:
     """Whether RFC 8785 may write otherwise what Python's own writer wrote as `text`.
 
     That is: numbers that end in .0 or have an exponent, integers beyond 2^53, what is no number,
-    and the order of keys beyond the basic plane.
+    and the order of keys beyond the basic plane. Searches for plain bytes are many times faster
+    than regular expressions: with every digit as 0, an exponent and a long integer are such.
     """
+    alike = text.translate(_DIGITS_AS_0)
     return (
-        any(sign in text for sign in (".0,", ".0]", ".0}", "NaN", "Infinity"))
-        or text.endswith(".0")
-        or (("e-" in text or "e+" in text) and _EXPONENT.search(text) is not None)
-        or _LONG_INTEGER.search(text) is not None
-        or (not text.isascii() and len(text.encode("utf-16-le")) != 2 * len(text))
+        any(sign in text for sign in (b".0,", b".0]", b".0}", b"NaN", b"Infinity"))
+        or text.endswith(b".0")
+        or b"0e-0" in alike
+        or b"0e+0" in alike
+        or (_LONG in alike and any(one in alike for one in _LONG_INTEGERS))
+        or alike.startswith((_LONG, b"-" + _LONG))
+        or (not text.isascii() and bool(text.translate(None, _BASIC_PLANE)))
     )
 
 
@@ -51,16 +61,28 @@ def canonical_of_json(data: Any) -> bytes:
     Python's own writer, which is many times faster, writes the same bytes for nearly all of it;
     where a text looks as if it might not, `canonical` does. Raises ValueError.
     """
-    text = _plain(data)
-    return canonical(data) if _may_differ(text) else text.encode()
+    text = _plain(data).encode()
+    return canonical(data) if _may_differ(text) else text
 
 
 def same_json(left: Any, right: Any) -> bool:
     """Equal as JSON: 1 and true differ, 1 and 1.0 do not. Keys are texts."""
     try:
+        if left == right and _same_types(left, right):
+            return True
         return _plain(left) == _plain(right) or canonical(left) == canonical(right)
     except (ValueError, TypeError, RecursionError):
         return False
+
+
+def _same_types(left: Any, right: Any) -> bool:
+    """Whether two equal values have the same types all through, or numbers of one JSON form."""
+    kind = type(left)
+    if kind is not type(right):
+        return {kind, type(right)} == {int, float} and abs(left) < 2**53
+    if kind is dict:
+        return all([_same_types(value, right[key]) for key, value in left.items()])
+    return kind is not list or all(map(_same_types, left, right))
 
 
 def digest(data: Any) -> str:
@@ -87,17 +109,17 @@ def _no_constant(name: str) -> Any:
 
 
 def _too_deep(data: Any) -> bool:
-    level = [data]
-    for _ in range(_MAXIMUM_DEPTH):
+    level = [data] if isinstance(data, (dict, list)) else []
+    for _ in range(_MAXIMUM_DEPTH - 1):
         level = [
             inner
             for value in level
-            if isinstance(value, (dict, list))
-            for inner in (value.values() if isinstance(value, dict) else value)
+            for inner in (value.values() if type(value) is dict else value)
+            if type(inner) in _NESTS
         ]
         if not level:
             return False
-    return True
+    return any(level)
 
 
 def strict_loads(content: bytes) -> Any:
@@ -108,19 +130,58 @@ def strict_loads(content: bytes) -> Any:
     return _loads(content, _STRICT)
 
 
+def strict_lines(content: bytes) -> list[Any]:
+    """Return the values of JSON lines, each as `strict_loads` reads it; others are left out.
+
+    So is null, which is nobody's entry.
+    """
+    try:
+        lines = content.decode("utf-8", "strict").split("\n")
+    except UnicodeDecodeError:
+        found = [_line(line) for line in content.split(b"\n") if line]
+    else:
+        odd = len(content) > _MOST_VALUES or _SURROGATE.search(content) is not None
+        read = _checked_line if odd else _plain_line
+        found = [read(line) for line in lines if line]
+    return [one for one in found if one is not None]
+
+
+def _plain_line(line: str) -> Any:
+    """`_line` of a text without escaped surrogates and with few values: mostly in one step."""
+    try:
+        value, end = _ONE_OF_MANY(line)
+    except (ValueError, RecursionError, OverflowError):
+        return _checked_line(line)  # refused, or with blanks around it
+    deep = end > _MAXIMUM_DEPTH and line.count("[") + line.count("{") >= _MAXIMUM_DEPTH
+    return _checked_line(line) if deep or end != len(line) else value
+
+
+def _checked_line(line: str) -> Any:
+    return _line(line.encode())
+
+
+def _line(line: bytes) -> Any:
+    try:
+        return strict_loads(line)
+    except StrictJsonError:
+        return None
+
+
 def _double_beyond_safe(text: str) -> int | float:
     """RFC 8785 knows doubles only: an integer that none can carry exactly is read as one."""
     value = int(text)
     return value if abs(value) < 2**53 else float(value)
 
 
-def _decoder(parse_int: Callable[[str], int | float]) -> Callable[[str], Any]:
+def _decoder(parse_int: Callable[[str], int | float]) -> json.JSONDecoder:
     return json.JSONDecoder(
         object_pairs_hook=_no_duplicates, parse_constant=_no_constant, parse_int=parse_int
-    ).decode
+    )
 
 
-_STRICT, _CANONICAL = _decoder(int), _decoder(_double_beyond_safe)
+_STRICT, _CANONICAL = _decoder(int).decode, _decoder(_double_beyond_safe).decode
+_ONE_OF_MANY = _decoder(int).raw_decode
+_UNCHECKED = json.JSONDecoder(parse_constant=_no_constant).decode
 
 
 def _loads(content: bytes, decode: Callable[[str], Any]) -> Any:
@@ -145,7 +206,16 @@ def _loads(content: bytes, decode: Callable[[str], Any]) -> Any:
 
 
 def canonical_loads(content: bytes) -> Any:
-    """Parse JSON that must be in canonical form, byte for byte. Raises StrictJsonError."""
+    """Parse JSON that must be in canonical form, byte for byte. Raises StrictJsonError.
+
+    What is written back as it was has no key twice: that is not looked for before.
+    """
+    data = _loads(content, _UNCHECKED)
+    try:
+        if _plain(data).encode() == content and not _may_differ(content):
+            return data
+    except (ValueError, RecursionError):
+        pass  # said below
     data = _loads(content, _CANONICAL)
     try:
         expected = canonical_of_json(data)

@@ -104,6 +104,12 @@ class Policy:
     remediation: Remediation
     examples: tuple[Example, ...]
 
+    @cached_property
+    def fields(self) -> tuple[str, ...]:
+        """The fields of a fact's data that the conditions ask about, each once."""
+        asked = dict.fromkeys(one.field for one in (*self.where, *self.must))
+        return tuple(one for one in asked if not one.startswith(DESCRIPTOR) and one != "subject")
+
 
 @dataclass(frozen=True)
 class Observation:

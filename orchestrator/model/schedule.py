@@ -143,13 +143,15 @@ def expected(
 ) -> Iterator[Slot]:
     """Yield the slots in a span of time of one environment's schedules, in order of application.
 
-    Each is in force from its application to the next one's.
+    Each is in force from its application until the next one is logged (`logged_at`; without one,
+    applied): who dates a schedule back does not end the one before it any sooner.
     """
     for number, record in enumerate(records):
         begin = max(parse_timestamp(record["applied_at"]), since)
         end = until
         if number + 1 < len(records):
-            end = min(end, parse_timestamp(records[number + 1]["applied_at"]))
+            following = records[number + 1]
+            end = min(end, parse_timestamp(following.get("logged_at", following["applied_at"])))
         yield from slots(record, begin, end)
 
 

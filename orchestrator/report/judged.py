@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any
 
 from orchestrator.evidence import layout
@@ -112,8 +113,7 @@ def _observation(
     fact = data.get(one["fact"] or "")
     until = None
     if fact and policy:
-        ends = parse_timestamp(fact["collected_at"]) + timedelta(hours=policy.valid_hours)
-        until = timestamp(ends)
+        until = _until(fact["collected_at"], policy.valid_hours)
     return Observation(
         subject=one["subject"],
         status=one["status"],
@@ -123,6 +123,11 @@ def _observation(
         valid_until=until,
         values=observed_values(policy, fact["data"]) if fact and policy else (),
     )
+
+
+@lru_cache(maxsize=1024)  # many policies judge one fact
+def _until(collected_at: str, valid_hours: float) -> str:
+    return timestamp(parse_timestamp(collected_at) + timedelta(hours=valid_hours))
 
 
 def controls_of(rules: Rules, findings: Sequence[Finding], drill: str) -> tuple[Control, ...]:

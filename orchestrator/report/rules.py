@@ -11,10 +11,11 @@ from typing import Any
 from orchestrator.evidence import layout
 from orchestrator.model.catalogue import Catalogue, parse_catalogue
 from orchestrator.model.errors import InputError
-from orchestrator.model.policy import DESCRIPTOR, Policy, parse_policies
+from orchestrator.model.policy import Policy, parse_policies
 from orchestrator.report.view import Value
 
 _LONGEST = 400
+_text = json.JSONEncoder(ensure_ascii=False, sort_keys=True).encode
 _CATALOGUES = "catalogues/"
 
 
@@ -52,11 +53,9 @@ def _parsed(files: tuple[tuple[str, bytes], ...]) -> Rules:
 
 def observed_values(policy: Policy, data: Mapping[str, Any]) -> tuple[Value, ...]:
     """Return what a fact has at each field that the policy asks about, each field once."""
-    fields = dict.fromkeys(one.field for one in (*policy.where, *policy.must))
     return tuple(
         Value(field, _shown(found))
-        for field in fields
-        if not field.startswith(DESCRIPTOR) and field != "subject"
+        for field in policy.fields
         for found in [_at(data, field)]
         if found is not None
     )
@@ -77,5 +76,5 @@ def _at(data: Any, path: str) -> Any:
 
 
 def _shown(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False, sort_keys=True)
+    text = _text(value)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}… ({len(text)} characters)"

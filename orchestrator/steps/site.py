@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from pathlib import PurePosixPath
 
 from orchestrator.drivers.erp import Erp
 from orchestrator.drivers.postgresql import PostgreSQL, Role
@@ -164,7 +165,11 @@ def refill_evidence(context: Context) -> None:
     def copy(key: str) -> None:
         target.put_locked(fresh, key, source.get(bucket, key), days=days)
 
-    side_by_side(copy, [one.key for one in kept if one.key not in there])
+    wanted = [one.key for one in kept if one.key not in there]
+    # A log's checkpoint says that its tiles are there: after them, whenever this is killed.
+    last = [key for key in wanted if PurePosixPath(key).name == "checkpoint"]
+    side_by_side(copy, [key for key in wanted if key not in last])
+    side_by_side(copy, last)
     held = {(one.key, one.size_bytes) for one in target.versions(fresh) if one.is_latest}
     missing = [one.key for one in kept if (one.key, one.size_bytes) not in held]
     detail = f"{len(kept) - len(missing)} of {len(kept)} objects of site {context.away.name}"

@@ -23,13 +23,16 @@ COMMAND = "orchestrator.cli.verify"
 PACKAGES = (
     "attrs",
     "click",
+    "croniter",
     "jinja2",
     "jsonschema",
     "jsonschema-specifications",
     "markupsafe",
+    "python-dateutil",
     "pyyaml",
     "referencing",
     "rfc8785",
+    "six",
     "typing-extensions",
 )
 """Distributions that the command needs, besides `cryptography`, which the auditor installs."""

@@ -15,6 +15,8 @@ from orchestrator.model.canonical import (
     canonical,
     canonical_loads,
     digest,
+    same_json,
+    strict_lines,
     strict_loads,
 )
 
@@ -149,3 +151,76 @@ def test_the_canonical_form_is_one_and_reads_back(data: object) -> None:
     assert read == data
     assert canonical(read) == form
     assert digest(read) == digest(data)
+
+
+@given(JSON)
+def test_data_are_the_same_as_themselves_read_again(data: object) -> None:
+    assert same_json(data, strict_loads(json.dumps(data).encode()))
+    assert same_json(data, canonical_loads(canonical(data)))
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "same"),
+    [
+        ({"a": 1, "b": [2]}, {"b": [2.0], "a": 1}, True),
+        (-0.0, 0, True),
+        ([1], [True], False),
+        ({"a": [0.0]}, {"a": [False]}, False),
+        ({"a": None}, {}, False),
+        (2**60, float(2**60), False),
+        ([], {}, False),
+        ("\u00e9", "e\u0301", False),
+    ],
+)
+def test_true_is_no_number_and_1_is_1_0(left: object, right: object, same: bool) -> None:
+    assert same_json(left, right) is same
+    assert same_json([left], [right]) is same
+
+
+LINES = [
+    b'{"a":1}',
+    b' {"a":1}\r',
+    b"null",
+    b'{"a":1,"a":2}',
+    b"[NaN]",
+    b"\xef\xbb\xbf[]",
+    b'{"a":',
+    b"1,2",
+    b"[1",
+    b"2]",
+    b"",
+    b'"\\ud800"',
+    b'"\\ud83d\\ude00"',
+    b"[" * 101 + b"1" + b"]" * 101,
+    b"[" * 100 + b"]" * 100,
+    b'"' + b"[" * 200 + b'"',
+    b"1" * 5000,
+    b'"\xff"',
+]
+
+
+@given(st.lists(st.sampled_from(LINES), max_size=6))
+def test_lines_are_read_as_each_of_them_alone(lines: list[bytes]) -> None:
+    alone = []
+    for line in lines:
+        try:
+            alone.append(strict_loads(line))
+        except StrictJsonError:
+            continue
+    assert strict_lines(b"\n".join(lines)) == [one for one in alone if one is not None]
+
+
+@pytest.mark.parametrize(
+    "number", ["1e-7", "[1.5e+300]", "-1234567890123456", '{"a":9007199254740993}']
+)
+def test_numbers_that_writers_spell_differently_are_read_by_the_rfc(number: str) -> None:
+    data = json.loads(number)
+    try:
+        expected = canonical(data) == number.encode()
+    except ValueError:
+        expected = False
+    try:
+        accepted = same_json(canonical_loads(number.encode()), data)
+    except StrictJsonError:
+        accepted = False
+    assert accepted == expected

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import threading
@@ -36,6 +37,12 @@ def journal(tmp_path: Path) -> Log:
     return Log(tmp_path / "local")
 
 
+@pytest.fixture(autouse=True)
+def _one_id_of_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a log that is made again is the same log, as an insider would have it."""
+    monkeypatch.setattr(log, "new_id", lambda: "0123456789abcdef")
+
+
 def fill(journal: Log, signer: LocalSigner, count: int = 4) -> None:
     for number in range(count):
         with journal.locked() as held:
@@ -60,6 +67,21 @@ def test_the_log_is_what_was_appended_under_one_signed_checkpoint(
     assert [(one.index, one.run_id) for one in entries] == [(n, f"run-{n}") for n in range(4)]
     assert (checkpoint.size, checkpoint.origin[:19]) == (4, "anlan.dev/log/local")
     assert journal.entries() == entries
+
+
+def test_each_log_has_an_origin_of_its_own(
+    tmp_path: Path, signer: LocalSigner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two state directories of one environment make two logs, not a fork of one."""
+    monkeypatch.undo()
+    origins = []
+    for folder in ("one", "two"):
+        journal = Log(tmp_path / folder / "local")
+        fill(journal, signer, 2)
+        origins.append(log.verify(journal.read, [signer.public_key])[1].origin)
+    assert origins[0] != origins[1]
+    for origin in origins:
+        assert re.fullmatch("anlan.dev/log/local/[0-9a-f]{16}", origin)
 
 
 def test_the_files_are_the_tiles_of_the_last_checkpoint_alone(

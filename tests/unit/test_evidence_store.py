@@ -48,6 +48,12 @@ def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
+@pytest.fixture(autouse=True)
+def _one_id_of_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that two recordings of the same can be compared."""
+    monkeypatch.setattr(log, "new_id", lambda: "0123456789abcdef")
+
+
 def log_of(state: Path) -> log.Log:
     return log.log_of(state, "local")
 

@@ -1,0 +1,441 @@
+"""Verify the bundle of a period offline: that each run in it holds, and that none is left out.
+
+What must be in it follows from the log alone, which is in it whole: which runs there were, which
+ended, and by the schedules in it which there must have been. Each run is verified as its own
+bundle is (`orchestrator.evidence.verify`), one at a time, by as many processes as there are cores.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.evidence import (
+    bundle,
+    dsse,
+    layout,
+    log,
+    logged,
+    merkle,
+    parallel,
+    patience,
+    period_layout,
+    predicates,
+    schedules,
+    statement,
+    stored,
+    tiles,
+)
+from orchestrator.evidence.bindings import Problem
+from orchestrator.evidence.entries import Entry, LogError
+from orchestrator.evidence.note import Checkpoint
+from orchestrator.evidence.period_layout import Selection
+from orchestrator.evidence.period_runs import Examined, examine, row_of
+from orchestrator.evidence.trust import Trust
+from orchestrator.evidence.verify import Expectation, Rederive, Verification, status_of
+from orchestrator.model.canonical import StrictJsonError, canonical_loads, sha256
+from orchestrator.model.errors import InputError
+from orchestrator.model.fact import parse_timestamp, timestamp
+from orchestrator.model.schema import check
+
+if TYPE_CHECKING:
+    from orchestrator.model.schedule import Slot
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a period's bundle may hold and cost at most; `run` is for each bundle in it.
+
+    A file that is no run's bundle may have `file_bytes`. `seconds`: for all but the runs.
+    """
+
+    file_bytes: int = 256 * 2**20
+    seconds: float = 300.0
+    run: bundle.Limits = field(default_factory=bundle.Limits)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the auditor asked for besides `Expectation`: exactly this period, of the log that
+    `known`, a checkpoint that he kept, is of.
+    """
+
+    since: datetime | None = None
+    until: datetime | None = None
+    known: Checkpoint | None = None
+
+
+def is_period(file: Path) -> bool:
+    """Whether a file begins as the bundle of a period does, or is too large for a run's.
+
+    So a damaged one is still taken for what it is: a period's begins with its log, a run's never
+    does. Raises InputError when it cannot be read.
+    """
+    try:
+        with file.open("rb") as stream:
+            begin = stream.read(stored.LOCAL_BYTES + len(period_layout.LOG))
+            size = stream.seek(0, os.SEEK_END)
+    except OSError as error:
+        raise InputError(f"cannot read the bundle: {error.strerror}", file=str(file)) from error
+    return begin.endswith(period_layout.LOG.encode()) or size > bundle.Limits().archive_bytes
+
+
+def verify_period(
+    file: Path,
+    trust: Trust,
+    rederive: Rederive,
+    *,
+    expect: Expectation | None = None,
+    asked: Asked | None = None,
+    limits: Limits | None = None,
+    processes: int | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Verification:
+    """Return whether a period's bundle proves what it says; offline, nothing is written.
+
+    `processes`: how many verify runs at once, None for one each core. The answer does not depend
+    on it, nor on the time of asking. `progress` is told how many of how many runs are done.
+    Statuses as of `verify`; INCOMPLETE also when a run of the log, or one that its schedules made
+    due, is not there. Raises InputError when the file cannot be read; never for what it holds.
+    """
+    limits = limits or Limits()
+    try:
+        archive = stored.opened(file)
+    except bundle.PackageError as error:
+        return Verification("INVALID", (Problem(error.code, error.path, str(error)),))
+    found = _Period(archive, trust, limits)
+    summary: dict[str, Any] = {}
+    try:
+        with patience.at_most(limits.seconds):
+            found.judge(asked or Asked())
+        examined = found.runs(rederive, expect, processes or parallel.cores(), progress)
+        with patience.at_most(limits.seconds):
+            summary = found.conclude(examined, expect, asked or Asked())
+    except patience.OutOfPatience:
+        found.say("too-costly", "", f"not verified within {limits.seconds:g} s")
+    except bundle.PackageError as error:
+        found.say(error.code, error.path, str(error))
+    except Exception as error:  # noqa: BLE001  (hostile input: whatever it breaks, it is not valid)
+        found.say("malformed", "", f"cannot be judged: {error!r}")
+    problems = tuple(dict.fromkeys(found.problems))
+    return Verification(status_of(problems), problems, summary)
+
+
+class _Period:
+    def __init__(self, archive: stored.Archive, trust: Trust, limits: Limits) -> None:
+        self.archive = archive
+        self.trust = trust
+        self.limits = limits
+        self.problems: list[Problem] = []
+        self.signers: set[str] = set()
+        self.manifest: dict[str, Any] = {}
+        self.entries: Sequence[Entry] = ()
+        self.head: Checkpoint | None = None
+        self.selection = Selection({}, {})
+        self.planned: list[dict[str, Any]] = []
+        self.missing: list[Slot] = []
+
+    def say(self, code: str, path: str, message: str) -> None:
+        self.problems.append(Problem(code, path, message))
+
+    def read(self, path: str) -> bytes:
+        return self.archive.read(path, self.limits.file_bytes)
+
+    def judge(self, asked: Asked) -> None:
+        """Everything but the runs' own bundles."""
+        self.manifest = self._manifest()
+        self._log(asked.known)
+        if not self.manifest or self.head is None:
+            return
+        self._check_log()
+        since, until = self._span()
+        self.selection = period_layout.select(self.entries, since, until)
+        self._check_lists()
+        self.planned = list(self._plans())
+        self.missing = list(self._due(since, until))
+
+    def _span(self) -> tuple[datetime, datetime]:
+        return parse_timestamp(self.manifest["since"]), parse_timestamp(self.manifest["until"])
+
+    def _manifest(self) -> dict[str, Any]:
+        """The manifest, if it can be read; that it is signed, and the files are its own."""
+        for path in sorted(period_layout.OWN):
+            if path not in self.archive.members:
+                code = "missing-file" if path == layout.MANIFEST else "missing-statement"
+                self.say(code, path, "is missing")
+                return {}
+        content = self.read(layout.MANIFEST)
+        signed = self._payload(layout.MANIFEST_ENVELOPE, period_layout.MANIFEST_TYPE)
+        if signed is not None and signed != content:
+            self.say("manifest-mismatch", layout.MANIFEST, "differs from the signed manifest")
+        try:
+            data: dict[str, Any] = canonical_loads(content)
+            check(data, "period")
+            since, until = parse_timestamp(data["since"]), parse_timestamp(data["until"])
+        except StrictJsonError as error:
+            self.say("not-strict-json", layout.MANIFEST, str(error))
+            return {}
+        except (InputError, ValueError) as error:
+            self.say("malformed", layout.MANIFEST, str(error))
+            return {}
+        if since >= until:
+            self.say("malformed", layout.MANIFEST, "its period ends before it begins")
+        self._check_files(data["files"])
+        return data
+
+    def _payload(self, path: str, payload_type: str) -> bytes | None:
+        """The payload of a well signed envelope; None (and a problem) without one."""
+        try:
+            envelope = dsse.parse(self.read(path))
+            keys, threshold = self.trust.keys, self.trust.threshold
+            self.signers |= dsse.verify(envelope, payload_type, keys, threshold)
+        except dsse.SignatureError as error:
+            self.say("bad-signature", path, str(error))
+            return None
+        except dsse.UntrustedError as error:
+            self.say("untrusted-signer", path, str(error))
+        return envelope.payload
+
+    def _check_files(self, files: Sequence[Mapping[str, Any]]) -> None:
+        """Every listed file is there, no other is; digests of all but the runs' bundles."""
+        listed = Counter(item["path"] for item in files)
+        for path, count in listed.items():
+            if count > 1:
+                self.say("duplicate-entry", path, "listed twice in the manifest")
+            if path not in self.archive.members:
+                self.say("missing-file", path, "listed in the manifest, not there")
+        for path in sorted(set(self.archive.members) - set(listed) - period_layout.OWN):
+            self.say("extra-file", path, "is not in the signed manifest")
+        for item in files:
+            path = item["path"]
+            if path in self.archive.members and not path.startswith(period_layout.RUNS):
+                content = self.read(path)
+                if (sha256(content), len(content)) != (item["sha256"], item["size_bytes"]):
+                    self.say("digest-mismatch", path, "differs from its digest")
+
+    def _log(self, known: Checkpoint | None) -> None:
+        """Verify the whole log, and that it continues a checkpoint that the auditor kept."""
+
+        def read(path: str) -> bytes | None:
+            name = f"{period_layout.LOG}{path}"
+            return self.read(name) if name in self.archive.members else None
+
+        name = f"{period_layout.LOG}{tiles.CHECKPOINT}"
+        try:
+            self.entries, self.head = log.verify(read, self.trust.keys, known)
+        except LogError as error:
+            self.say(error.code, name, str(error))
+        except dsse.UntrustedError as error:
+            self.say("untrusted-signer", name, str(error))
+
+    def _check_log(self) -> None:
+        """The log is the one of the manifest and of its environment, and logs nothing twice."""
+        if (head := self.head) is None:
+            return
+        name = f"{period_layout.LOG}{tiles.CHECKPOINT}"
+        stated = tuple(self.manifest[key] for key in ("origin", "log_size", "root"))
+        if stated != (head.origin, head.size, head.root.hex()):
+            self.say("log-mismatch", name, "is not the head that the manifest names")
+        environment = self.manifest["environment"]
+        if not head.origin.startswith(f"anlan.dev/log/{environment}/"):
+            self.say("other-environment", name, f"is the log {head.origin}")
+        times = Counter((e.kind, e.run_id) for e in self.entries if e.kind != schedules.KIND)
+        for (kind, run_id), count in times.items():
+            if count > 1:
+                message = f"the {kind} of {run_id} was logged {count} times"
+                self.say("duplicate-log-entry", name, message)
+            if not times["plan", run_id]:
+                self.say("log-mismatch", name, f"the {kind} of {run_id} was logged without a plan")
+
+    def _check_lists(self) -> None:
+        """The runs and files are those that the log and the period call for."""
+        for key, runs, path_of in (
+            ("runs", self.selection.finished, period_layout.run_path),
+            ("unfinished", self.selection.unfinished, period_layout.plan_path),
+        ):
+            stated = list(self.manifest[key])
+            for run_id in runs:
+                if run_id not in stated:
+                    message = (
+                        f"belongs to the period (log entry {runs[run_id].index}) and is not "
+                        f"among its {key}"
+                    )
+                    self.say("missing-run", path_of(run_id), message)
+            for run_id in stated:
+                if run_id not in runs:
+                    message = f"the log does not have it among the {key} of the period"
+                    self.say("unlogged-run", path_of(run_id), message)
+            if sorted(stated) == sorted(runs) and stated != list(runs):
+                message = f"its {key} are not in the order of their plans"
+                self.say("malformed", layout.MANIFEST, message)
+        wanted = period_layout.paths_of(self.entries, self.selection)
+        there = set(self.archive.members) - period_layout.OWN
+        for path in sorted(wanted - there):
+            is_run = path.startswith(period_layout.RUNS)
+            code = "missing-run" if is_run else "missing-file"
+            self.say(code, path, "the log says that it must be there")
+        for path in sorted(there - wanted):
+            is_run = path.startswith(period_layout.RUNS)
+            code = "unlogged-run" if is_run else "extra-file"
+            self.say(code, path, "nothing in the log calls for it")
+
+    def _plans(self) -> Iterator[dict[str, Any]]:
+        """What the signed plans of the unfinished runs say."""
+        for run_id, entry in self.selection.unfinished.items():
+            path = period_layout.plan_path(run_id)
+            row = {"run_id": run_id, "drill": "", "planned_at": entry.time_text}
+            if path not in self.archive.members:
+                yield row  # said already
+                continue
+            payload = self._payload(path, statement.PAYLOAD_TYPE)
+            if payload is None:
+                yield row
+                continue
+            if sha256(payload) != entry.statement:
+                self.say("log-mismatch", path, f"another plan was logged (entry {entry.index})")
+            try:
+                data = canonical_loads(payload)
+                predicates.check_statement(data)
+                plan = data["predicate"]["plan"]
+                if data["predicateType"] != statement.PREDICATES["plan"]:
+                    self.say("wrong-predicate", path, "is no statement of a plan")
+                if plan["run_id"] != run_id:
+                    self.say("other-run", path, f"is the plan of {plan['run_id']!r}")
+                if plan["environment"]["name"] != self.manifest["environment"]:
+                    self.say("other-environment", path, "is a plan for another environment")
+                row["drill"] = period_layout.drill_of(payload)
+            except (StrictJsonError, InputError, KeyError, TypeError) as error:
+                self.say("malformed", path, f"is no statement of a plan: {error}")
+            yield row
+
+    def _due(self, since: datetime, until: datetime) -> Iterator[Slot]:
+        """The runs that the schedules of the log made due in the period and it does not have."""
+        records: list[dict[str, Any]] = []
+        for entry in self.entries:
+            path = period_layout.schedule_path(entry)
+            if entry.kind != schedules.KIND or path not in self.archive.members:
+                continue  # missing: said already
+            try:
+                record = schedules.record_of(
+                    self.read(path), self.manifest["environment"], entry, self.trust.keys
+                )
+            except dsse.UntrustedError as error:
+                self.say("untrusted-signer", path, str(error))
+                continue
+            except (InputError, ValueError, KeyError, TypeError) as error:
+                self.say("bad-schedule", path, str(error))
+                continue
+            records.append(record)
+        for slot in schedules.overdue(records, self.entries, since, until):
+            message = (
+                f"{slot.drill} was due at {timestamp(slot.start)} (entry {slot.entry} of the "
+                "schedule); the log has neither a run nor its miss"
+            )
+            self.say(schedules.MISSING, period_layout.run_path(slot.run_id), message)
+            yield slot
+
+    def runs(
+        self,
+        rederive: Rederive,
+        expect: Expectation | None,
+        processes: int,
+        progress: Callable[[int, int], None],
+    ) -> dict[str, Examined]:
+        """What each run's bundle comes to."""
+        listed = {
+            item["path"]: (item["sha256"], item["size_bytes"])
+            for item in self.manifest.get("files", ())
+        }
+        tasks = [
+            (run_id, listed.get(path))
+            for run_id in self.selection.finished
+            if (path := period_layout.run_path(run_id)) in self.archive.members
+        ]
+        rule = expect.approvals if expect else None
+        work = partial(
+            examine,
+            archive=self.archive,
+            trust=self.trust,
+            rederive=rederive,
+            rule=rule,
+            limits=self.limits.run,
+        )
+        found: dict[str, Examined] = {}
+        for one in parallel.spread(work, tasks, processes):
+            found[one.run_id] = one
+            progress(len(found), len(tasks))
+        return found
+
+    def conclude(
+        self, examined: Mapping[str, Examined], expect: Expectation | None, asked: Asked
+    ) -> dict[str, Any]:
+        """Hold the runs against the log; return the summary."""
+        if not self.manifest or (head := self.head) is None:
+            return {}
+        subtree = merkle.subtrees_of([merkle.leaf_hash(entry.leaf) for entry in self.entries])
+        root_at = partial(merkle.root, subtree=subtree)
+        of_run: dict[str, dict[str, Entry]] = {}
+        for entry in self.entries:
+            of_run.setdefault(entry.run_id, {}).setdefault(entry.kind, entry)
+        environment = self.manifest["environment"]
+        for run_id in self.selection.finished:
+            if (one := examined.get(run_id)) is None:
+                continue
+            problems = list(one.verification.problems)
+            if one.said is not None:
+                problems += logged.check_said(one.said, of_run[run_id], head, root_at)
+                if one.said.run_id != run_id:
+                    problems.append(Problem("other-run", "", f"is of run {one.said.run_id!r}"))
+                if one.said.environment != environment:
+                    message = f"is of {one.said.environment!r}, the period of {environment!r}"
+                    problems.append(Problem("other-environment", "", message))
+            path = period_layout.run_path(run_id)
+            for problem in dict.fromkeys(problems):
+                inner = f"{path}!{problem.path}" if problem.path else path
+                self.problems.append(replace(problem, path=inner))
+        self._check_asked(expect, asked)
+        return self._summary(examined, head)
+
+    def _check_asked(self, expect: Expectation | None, asked: Asked) -> None:
+        since, until = self._span()
+        environment = self.manifest["environment"]
+        if expect and expect.environment and environment != expect.environment:
+            message = f"is of {environment!r}, asked for {expect.environment!r}"
+            self.say("other-environment", layout.MANIFEST, message)
+        if expect and expect.not_before and since < expect.not_before:
+            message = f"begins at {timestamp(since)}, before {timestamp(expect.not_before)}"
+            self.say("too-old", layout.MANIFEST, message)
+        for word, is_at, wanted in (
+            ("begins", since, asked.since),
+            ("ends", until, asked.until),
+        ):
+            if wanted is not None and timestamp(is_at) != timestamp(wanted):
+                message = f"{word} at {timestamp(is_at)}, asked for {timestamp(wanted)}"
+                self.say("other-period", layout.MANIFEST, message)
+
+    def _summary(self, examined: Mapping[str, Examined], head: Checkpoint) -> dict[str, Any]:
+        rows = [row_of(run_id, examined.get(run_id)) for run_id in self.selection.finished]
+        signers = {s for one in examined.values() for s in one.verification.summary["signers"]}
+        return {
+            "environment": self.manifest["environment"],
+            "since": self.manifest["since"],
+            "until": self.manifest["until"],
+            "verdicts": dict(sorted(Counter(row["verdict"] for row in rows).items())),
+            "runs": rows,
+            "unfinished": self.planned,
+            "missing": [
+                {"run_id": one.run_id, "drill": one.drill, "due_at": timestamp(one.start)}
+                for one in self.missing
+            ],
+            "origin": head.origin,
+            "log_size": head.size,
+            "root": head.root.hex(),
+            "files": len(self.archive.members),
+            "signers": sorted(self.signers | signers),
+        }
