@@ -9,11 +9,12 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import yaml
 from run_samples import REDERIVE
 
-from orchestrator.evidence import Expectation, Trust, Verification, key_id, verify
+from orchestrator.evidence import Expectation, Trust, Verification, key_id, log, verify
 from orchestrator.evidence.approvals import load_rule
 from orchestrator.evidence.keys import load_public_key
 from orchestrator.model.canonical import sha256
@@ -23,6 +24,8 @@ from tests.vectors.fixed import ENVIRONMENT, P256_ENVIRONMENT, PERSONS, ROTATED,
 from tests.vectors.statements import make_statements
 
 FOLDER = Path(__file__).parent
+LOG_ID = "0123456789abcdef"
+"""A log that begins has a random one, which is in its origin."""
 KEYS = {
     "environment": ENVIRONMENT,
     "environment-p256": P256_ENVIRONMENT,
@@ -44,7 +47,8 @@ def make_files() -> dict[str, bytes]:
         files[file] = signed.envelope
         stated.append({"file": file, "predicate_type": kind, "trust": key})
     with tempfile.TemporaryDirectory() as folder:
-        cases = make_cases(Path(folder))
+        with patch.object(log, "new_id", lambda: LOG_ID):
+            cases = make_cases(Path(folder))
         files |= {case.file: case.content for case in cases if not case.same_as}
         for name, content in files.items():
             path = Path(folder) / "files" / name
