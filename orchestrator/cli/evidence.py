@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.cli import common
-from orchestrator.cli.verify import echo, load_keys, say_problems, status_text, trust_option, verify
+from orchestrator.cli.verify import echo, say_problems, status_text, trust_option, verify
 from orchestrator.model.errors import InputError
 
 if TYPE_CHECKING:
@@ -186,12 +186,16 @@ def verify_log(
     ended: a drill that failed to finish cannot vanish. Exit code 0: the log holds; 1: it was
     changed, or a run that was due is not there; 2: unusable input.
     """
-    from orchestrator.evidence.audit import audit  # noqa: PLC0415
+    from orchestrator.evidence import trust_file  # noqa: PLC0415
+    from orchestrator.evidence.audit import audit, trusted  # noqa: PLC0415
 
     state = common.state_directory()
     known = _checkpoint(checkpoint)
-    keys = load_keys(trust)
-    found = [audit(state, name, keys, known) for name in _environments(state, environment)]
+    given = trust_file.load(trust)
+    found = [
+        trusted(audit(state, name, given.keys, known), given)
+        for name in _environments(state, environment)
+    ]
     if as_json:
         common.emit([one.to_json() for one in found])
     else:

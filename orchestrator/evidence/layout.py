@@ -32,6 +32,15 @@ RUN_DIRECTORY = {
 _FOLDERS = {"raw": RAW, "policies": RULES}
 
 
+def timestamp_path(kind: str, authority: str) -> str:
+    """Return where the timestamp of an authority over a checkpoint is; `kind`: plan or run.
+
+    The token (DER) is over the sha256 of the checkpoint that proves the entry of that kind. The
+    path is the same in the run directory and in the bundle.
+    """
+    return f"log/{kind}.{authority.replace('/', '_')}.tst"
+
+
 def read_run_directory(run_dir: Path) -> dict[str, bytes]:
     """Return bundle path → content of what a run directory holds of evidence.
 
@@ -42,6 +51,8 @@ def read_run_directory(run_dir: Path) -> dict[str, bytes]:
         for name, target in RUN_DIRECTORY.items()
         if (run_dir / name).is_file()
     }
+    for path in sorted((run_dir / "log").glob("[!.]*.tst")):
+        contents[f"log/{path.name}"] = path.read_bytes()
     for folder, target in _FOLDERS.items():
         for path in sorted((run_dir / folder).rglob("*")):
             relative = path.relative_to(run_dir / folder).as_posix()

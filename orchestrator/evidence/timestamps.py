@@ -180,7 +180,7 @@ def _vouched(parsed: Token, by: Authority) -> None:
     if not tokens.holds(parsed, certificate):
         raise no("the signature is not of the signer's key")
     try:
-        chains = PolicyBuilder().store(Store(by.roots)).time(time)
+        chains = PolicyBuilder().store(Store(list(by.roots))).time(time)
         chains = chains.extension_policies(ca_policy=_AUTHORITIES, ee_policy=_SIGNERS)
         chains.build_client_verifier().verify(certificate, list(by.intermediates))
     except (VerificationError, ValueError) as error:

@@ -16,12 +16,10 @@ from datetime import UTC, datetime
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from cryptography.hazmat.primitives.hashes import SHA256 as Sha256
-from cryptography.hazmat.primitives.hashes import SHA384 as Sha384
-from cryptography.hazmat.primitives.hashes import SHA512 as Sha512
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
@@ -42,7 +40,11 @@ _DIGESTS = {
     _oid("608648016503040202"): "sha384",
     _oid("608648016503040203"): "sha512",
 }
-_HASHES = {"sha256": Sha256, "sha384": Sha384, "sha512": Sha512}
+_HASHES: dict[str, type[hashes.SHA256 | hashes.SHA384 | hashes.SHA512]] = {
+    "sha256": hashes.SHA256,
+    "sha384": hashes.SHA384,
+    "sha512": hashes.SHA512,
+}
 _RSA = _oid("2a864886f70d010101")
 _RSA_WITH = {"sha256": "0b", "sha384": "0c", "sha512": "0d"}
 _ECDSA_WITH = {"sha256": "02", "sha384": "03", "sha512": "04"}
