@@ -90,15 +90,27 @@ class Twin:
         expect: Expectation | None,
         threshold: int,
         found: Verification,
+        *,
+        trust: bytes | None = None,
     ) -> None:
-        """Assert that it says of a bundle what was found, in its exit code and in every byte."""
+        """Assert that it says of a bundle what was found, in its exit code and in every byte.
+
+        With `trust`, a trust file, that takes the place of `key` and `threshold`.
+        """
         (self.folder / "bundle.zip").write_bytes(packed)
         (self.folder / "evidence.pub").write_text(public_key_pem(key))
-        arguments = ["bundle.zip", "--trust", "evidence.pub", "--json", f"--threshold={threshold}"]
+        arguments = ["bundle.zip", "--json"]
+        if trust is None:
+            arguments += ["--trust=evidence.pub", f"--threshold={threshold}"]
+        else:
+            (self.folder / "trust.json").write_bytes(trust)
+            arguments.append("--trust=trust.json")
         if expect is not None:
             arguments += [f"--run={expect.run_id}", f"--environment={expect.environment}"]
             if expect.not_before:
                 arguments.append(f"--not-before={expect.not_before.isoformat()}")
+            if expect.at:
+                arguments.append(f"--at={expect.at.isoformat()}")
             if expect.approvals is not None:
                 (self.folder / "rule.yaml").write_text(yaml.safe_dump(dict(expect.approvals)))
                 arguments.append("--approvals=rule.yaml")

@@ -13,7 +13,6 @@ from orchestrator.cli.evidence_key import key
 from orchestrator.cli.verify import (
     echo,
     load_checkpoint,
-    load_keys,
     say_problems,
     status_text,
     trust_option,
@@ -233,12 +232,16 @@ def verify_log(
     ended: a drill that failed to finish cannot vanish. Exit code 0: the log holds; 1: it was
     changed, or a run that was due is not there; 2: unusable input.
     """
-    from orchestrator.evidence.audit import audit  # noqa: PLC0415
+    from orchestrator.evidence import trust_file  # noqa: PLC0415
+    from orchestrator.evidence.audit import audit, trusted  # noqa: PLC0415
 
     state = common.state_directory()
     known = load_checkpoint(checkpoint)
-    keys = load_keys(trust)
-    found = [audit(state, name, keys, known) for name in _environments(state, environment)]
+    given = trust_file.load(trust)
+    found = [
+        trusted(audit(state, name, given.keys, known), given)
+        for name in _environments(state, environment)
+    ]
     if as_json:
         common.emit([one.to_json() for one in found])
     else:

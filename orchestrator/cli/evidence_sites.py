@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli import common
-from orchestrator.cli.verify import echo, load_keys
+from orchestrator.cli.verify import echo
 from orchestrator.model.errors import InputError
 
 if TYPE_CHECKING:
@@ -212,8 +212,10 @@ def _say_unasked(problems: dict[str, str]) -> None:
         click.echo(f"site {name} was not asked: {why}", err=True)
 
 
-def _keys(environment: Environment, trust: Sequence[Path]) -> list[PublicKey]:
-    return load_keys(trust or [environment.evidence_public_key])
+def _keys(environment: Environment, trust: Sequence[Path]) -> Sequence[PublicKey]:
+    from orchestrator.evidence import trust_file  # noqa: PLC0415
+
+    return trust_file.load(trust or [environment.evidence_public_key]).keys
 
 
 @contextlib.contextmanager

@@ -20,7 +20,6 @@ from orchestrator.model.errors import InputError
 
 if TYPE_CHECKING:
     from orchestrator.evidence import Problem, Rederive, Verification
-    from orchestrator.evidence.keys import PublicKey
     from orchestrator.evidence.note import Checkpoint
 
 _COLOURS = {
@@ -33,9 +32,9 @@ trust_option = click.option(
     "trust",
     multiple=True,
     required=True,
-    metavar="KEYFILE",
+    metavar="FILE",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Public key (PEM) that you got over a way you trust; may be given again.",
+    help="A trust file (trust.json), or a public key (PEM); of keys more than one may be given.",
 )
 
 
@@ -48,6 +47,12 @@ trust_option = click.option(
     "--not-before", metavar="TIME", default="", help="Refuse an older run, e.g. 2026-10-01."
 )
 @click.option(
+    "--at",
+    metavar="TIME",
+    default="",
+    help="Count the age (max_age_days of a trust file) to this time.  [default: now]",
+)
+@click.option(
     "--approvals",
     "rule",
     metavar="FILE",
@@ -57,9 +62,7 @@ trust_option = click.option(
 @click.option(
     "--threshold",
     type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="How many of the trust keys must have signed.",
+    help="How many of the trust keys must have signed (a trust file says it).  [default: 1]",
 )
 @click.option("--from", "since", metavar="DATE", default="", help="When the period must begin.")
 @click.option("--to", "until", metavar="DATE", default="", help="When the period must end.")
@@ -77,8 +80,9 @@ def verify(
     run_id: str,
     environment: str,
     not_before: str,
+    at: str,
     rule: Path | None,
-    threshold: int,
+    threshold: int | None,
     since: str,
     until: str,
     checkpoint: Path | None,
@@ -86,22 +90,29 @@ def verify(
 ) -> int:
     """Verify an evidence bundle offline and show what it proves: of a run, or of a period.
 
-    Trusts the key files alone, and derives every verdict, policy result and the report again from
-    the raw data. Of a period also whether a run is left out. Exit code 0: VALID; 1: INVALID,
-    INCOMPLETE or UNTRUSTED; 2: unusable input.
+    Trusts FILE alone, and derives every verdict, policy result and the report again from the raw
+    data. Of a period also whether a run is left out. Exit code 0: VALID; 1: INVALID, UNTRUSTED,
+    INCOMPLETE or STALE; 2: unusable input.
 
     \b
     Examples:
-      anlan evidence verify RUN.zip --trust evidence.pub --environment local
-      anlan evidence verify q4.zip --trust evidence.pub --environment local \\
+      anlan evidence verify failover-20261124t201500-ab12.zip --trust evidence.pub
+      anlan evidence verify bundle.zip --trust trust.json --at 2026-12-31T00:00:00Z
+      anlan evidence verify q4.zip --trust trust.json --environment local \\
         --from 2026-10-01 --to 2027-01-01 --checkpoint last.txt
     """
-    from orchestrator.evidence import Expectation, Trust  # noqa: PLC0415
+    from orchestrator.evidence import Expectation, trust_file  # noqa: PLC0415
     from orchestrator.evidence import verify as verify_bundle  # noqa: PLC0415
     from orchestrator.evidence.verify_period import Asked, is_period, verify_period  # noqa: PLC0415
 
-    trusted = Trust.of(load_keys(trust), threshold)
-    expect = Expectation(run_id, environment, moment(not_before, "--not-before"), _rule(rule))
+    trusted = trust_file.load(trust, threshold)
+    expect = Expectation(
+        run_id,
+        environment,
+        moment(not_before, "--not-before"),
+        _rule(rule),
+        moment(at, "--at"),
+    )
     asked = Asked(moment(since, "--from"), moment(until, "--to"), load_checkpoint(checkpoint))
     of_period = is_period(bundle)
     if of_period and run_id:
@@ -137,13 +148,6 @@ def rederive() -> Rederive:
     from orchestrator.verdict import derive  # noqa: PLC0415
 
     return Rederive(rederive_findings, derive, rederive_recovered, render_bundle)
-
-
-def load_keys(files: Sequence[Path]) -> list[PublicKey]:
-    """Return the trust keys of these files. Raises InputError."""
-    from orchestrator.evidence import load_public_key  # noqa: PLC0415
-
-    return [load_public_key(file) for file in files]
 
 
 def echo(text: str) -> None:
@@ -228,12 +232,13 @@ def _show(bundle: Path, found: Verification) -> None:
         *_measures(summary),
         ("policies", _counts(summary["policies"])),
         ("log", " to ".join(str(index) for index in summary["log"]) or "–"),
-        ("signed by", ", ".join(summary["signers"]) or "none of the trust keys"),
+        ("signed by", _signers(summary["signed_by"])),
+        *_vouching(summary),
         ("made with", f"anlan {summary['tool']}"),
     ]
-    echo(f"  {'verdict':<10}{_verdict(summary['verdict'])}  (derived again)")
+    echo(f"  {'verdict':<11}{_verdict(summary['verdict'])}  (derived again)")
     for name, value in rows:
-        echo(f"  {name:<10}{_plain(str(value))}")
+        echo(f"  {name:<11}{_plain(str(value))}")
 
 
 def _show_period(bundle: Path, found: Verification) -> None:
@@ -275,6 +280,26 @@ def _show_period(bundle: Path, found: Verification) -> None:
 def _plain(text: str) -> str:
     """What a bundle says, for a terminal: nothing in it may move the cursor or hide a line."""
     return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
+
+
+def _signers(signed_by: Sequence[dict[str, str]]) -> str:
+    """Who signed, each with the roles of its signatures; a key without a name by its id."""
+    roles: dict[str, list[str]] = {}
+    for one in signed_by:
+        roles.setdefault(one["name"], []).append(one["role"])
+    shown = (f"{name} ({', '.join(sorted(found))})" for name, found in roles.items())
+    return ", ".join(shown) or "none of the trust keys"
+
+
+def _vouching(summary: dict[str, Any]) -> list[tuple[str, str]]:
+    """Who else vouches for the log, and by when the result was there by their word."""
+    rows = []
+    for title, name in (("witnesses", "witnesses"), ("stamped by", "timestamps")):
+        if names := sorted({one["name"] for one in summary[name]}):
+            rows.append((title, ", ".join(names)))
+    if summary["existed_by"]:
+        rows.append(("existed by", f"{summary['existed_by']}, by the word of those"))
+    return rows
 
 
 def _verdict(verdict: str | None) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,16 @@ from orchestrator.evidence import (
     note,
     proofs,
     schedules,
+    signatures,
     statement,
+    trusted_time,
     vouching,
 )
 from orchestrator.evidence.bindings import Problem
 from orchestrator.evidence.entries import Entry, LogError
 from orchestrator.evidence.keys import PublicKey
 from orchestrator.evidence.note import Checkpoint
+from orchestrator.evidence.trust import Trust
 from orchestrator.evidence.vouching import Outcome
 from orchestrator.model.canonical import StrictJsonError, sha256, strict_loads
 from orchestrator.model.errors import InfrastructureError
@@ -142,6 +145,26 @@ def audit(
         tuple(run.name for run in runs if (run / _PLAN).is_file() and run.name not in planned),
         tuple(vouched),
     )
+
+
+def trusted(found: Audit, trust: Trust) -> Audit:
+    """Return what was found, and whether the log's head is signed and vouched for as is trusted.
+
+    That is: the origin of the log, the role of the key that signed it and when that is valid, and
+    the quorum of witnesses.
+    """
+    if found.checkpoint is None:
+        return found
+    head, path = found.checkpoint, f"{log.FOLDER}/{found.environment}"
+    witnesses, problems = trusted_time.witnesses_of(head, trust, path)
+    seen = trusted_time.Vouched(witnesses).witnessed(trust.thresholds)
+    logged = found.entries[-1].time if found.entries else None
+    moment = trusted_time.Moment(logged, seen, seen)
+    _, more = signatures.check_checkpoint(head, trust, moment, path)
+    if trust.environment and trust.environment != found.environment:
+        message = f"is of {found.environment!r}, the trust is for {trust.environment!r}"
+        problems.append(Problem("other-environment", path, message))
+    return replace(found, problems=(*found.problems, *problems, *more))
 
 
 def _runs(state: Path, environment: str) -> list[Path]:

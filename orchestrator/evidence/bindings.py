@@ -328,3 +328,22 @@ def check_expectation(
             message = f"started at {summary['started_at']}, before {not_before.isoformat()}"
             problems.append(Problem("too-old", layout.RUN, message))
     return problems
+
+
+def check_age(summary: Mapping[str, Any], days: float, now: datetime) -> list[Problem]:
+    """The run ended no longer ago than so many days; by others' word, if they date it earlier."""
+    try:
+        ended = parse_timestamp(summary["ended_at"])
+    except (TypeError, ValueError):
+        return []  # said elsewhere
+    if summary["existed_by"]:
+        ended = min(ended, parse_timestamp(summary["existed_by"]))
+    return too_old(ended, days, now, layout.RUN)
+
+
+def too_old(ended: datetime, days: float, now: datetime, path: str) -> list[Problem]:
+    """What ended so long ago is at most so many days old."""
+    if (now - ended).total_seconds() <= days * 86_400:
+        return []
+    message = f"ended at {ended.isoformat()}, more than {days:g} days before {now.isoformat()}"
+    return [Problem("too-old", path, message)]

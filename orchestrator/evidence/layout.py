@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 MANIFEST = "manifest.json"
 MANIFEST_ENVELOPE = "manifest.dsse.json"
@@ -37,7 +37,11 @@ _FOLDERS = {"raw": RAW, "policies": RULES}
 
 
 def timestamp_path(kind: str, authority: str) -> str:
-    """Return where the token of an authority over the checkpoint in a proof is (plan or run)."""
+    """Return where the timestamp of an authority over a checkpoint is; `kind`: plan or run.
+
+    The token (DER) is over the sha256 of the checkpoint that proves the entry of that kind. The
+    path is the same in the run directory and in the bundle.
+    """
     return f"log/{kind}.{authority.replace('/', '_')}.tst"
 
 
@@ -73,10 +77,12 @@ def run_directory_of(contents: Mapping[str, bytes]) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     for path, content in contents.items():
         folder = next((name for name, target in _FOLDERS.items() if path.startswith(target)), "")
-        if path not in back and not folder:
+        if folder:
+            found[f"{folder}/{path.removeprefix(_FOLDERS[folder])}"] = content
+        elif path in back or PurePosixPath(path).match(_TIMESTAMPS):
+            found[back.get(path, path)] = content
+        else:
             raise ValueError(f"{path} belongs to no run directory")
-        name = back.get(path) or f"{folder}/{path.removeprefix(_FOLDERS[folder])}"
-        found[name] = content
     return found
 
 

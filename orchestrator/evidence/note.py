@@ -124,16 +124,24 @@ def verify(content: bytes, keys: Sequence[PublicKey]) -> Checkpoint:
     UntrustedError when no trusted key signed it.
     """
     checkpoint = parse(content)
+    if not signers(checkpoint, keys):
+        raise UntrustedError(f"the checkpoint of {checkpoint.origin} is signed by no trusted key")
+    return checkpoint
+
+
+def signers(checkpoint: Checkpoint, keys: Sequence[PublicKey]) -> frozenset[str]:
+    """Return the ids of these keys that signed a checkpoint as its log.
+
+    Raises SignatureError when a signature that names one of them does not hold.
+    """
     trusted = {_log_key(checkpoint.origin, key): key for key in keys}
-    held = 0
+    found = set()
     for one in checkpoint.signatures:
         if one.name == checkpoint.origin and one.key in trusted:
             if not holds(trusted[one.key], one.value, checkpoint.body):
                 raise SignatureError(f"the checkpoint of {checkpoint.origin} was changed")
-            held += 1
-    if not held:
-        raise UntrustedError(f"the checkpoint of {checkpoint.origin} is signed by no trusted key")
-    return checkpoint
+            found.add(key_id(trusted[one.key]))
+    return frozenset(found)
 
 
 def cosign(checkpoint: Checkpoint, name: str, signer: Signer, moment: datetime) -> NoteSignature:

@@ -8,8 +8,9 @@ from typing import Any
 
 from orchestrator.evidence import bundle, logged, period_layout, stored
 from orchestrator.evidence.bindings import Problem
+from orchestrator.evidence.status import status_of
 from orchestrator.evidence.trust import Trust
-from orchestrator.evidence.verify import Expectation, Rederive, Verification, status_of, verify
+from orchestrator.evidence.verify import Expectation, Rederive, Verification, verify
 from orchestrator.model.canonical import sha256
 
 
@@ -67,4 +68,6 @@ def examine(
     if listed is not None and listed != (sha256(content), len(content)):
         problems = (Problem("digest-mismatch", "", "differs from its digest"), *problems)
     summary = {"signers": [], **found.summary}
-    return Examined(run_id, Verification(status_of(problems), problems, summary), said)
+    return Examined(
+        run_id, Verification(status_of(one.code for one in problems), problems, summary), said
+    )

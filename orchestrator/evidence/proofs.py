@@ -76,9 +76,22 @@ def verify_proof(content: bytes, keys: Sequence[PublicKey]) -> tuple[Entry, Chec
 
     Raises LogError, or UntrustedError when the checkpoint is signed by no trusted key.
     """
+    entry, checkpoint = included(content, keys)
+    if not note.signers(checkpoint, keys):
+        message = f"the checkpoint of {checkpoint.origin} is signed by no trusted key"
+        raise dsse.UntrustedError(message)
+    return entry, checkpoint
+
+
+def included(content: bytes, keys: Sequence[PublicKey]) -> tuple[Entry, Checkpoint]:
+    """Return the entry that a proof shows to be under a checkpoint, and that; signed or not.
+
+    Raises LogError, also when a signature that names one of these keys does not hold.
+    """
     proof = parse_proof(content)
     try:
-        checkpoint = note.verify(proof.checkpoint, keys)
+        checkpoint = note.parse(proof.checkpoint)
+        note.signers(checkpoint, keys)
         leaf = merkle.leaf_hash(proof.leaf)
         size, root = checkpoint.size, checkpoint.root
         merkle.check_inclusion(leaf, proof.index, size, proof.path, root)

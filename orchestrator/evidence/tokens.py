@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
@@ -37,6 +39,11 @@ _DIGESTS = {
     SHA256: "sha256",
     _oid("608648016503040202"): "sha384",
     _oid("608648016503040203"): "sha512",
+}
+_HASHES: dict[str, type[hashes.SHA256 | hashes.SHA384 | hashes.SHA512]] = {
+    "sha256": hashes.SHA256,
+    "sha384": hashes.SHA384,
+    "sha512": hashes.SHA512,
 }
 _RSA = _oid("2a864886f70d010101")
 _RSA_WITH = {"sha256": "0b", "sha384": "0c", "sha512": "0d"}
@@ -67,6 +74,7 @@ class Token:
 
     `certificate` (DER) is the signer's, if it is there; `signer` the issuer and serial number that
     it must have, and `certificate_digest` its digest (algorithm, value) by the signed attributes.
+    `signature` is over `attributes`: the signed ones, as the SET that is signed (RFC 5652 5.4).
     """
 
     info: Info
@@ -75,6 +83,8 @@ class Token:
     certificate_digest: tuple[str, bytes]
     digest_algorithm: str
     signature_algorithm: bytes
+    attributes: bytes
+    signature: bytes
 
 
 def reduced(token: bytes) -> bytes:
@@ -131,7 +141,7 @@ def _signed(
     _same(version, der.write_int(1), "has another version of signer than 1")
     _same(digest_algorithm, algorithm.encoded, "names two digest algorithms")
     digest = _digest_algorithm(algorithm)
-    der.expect(signature, der.OCTET_STRING)
+    value = der.expect(signature, der.OCTET_STRING)
     signed = _attributes(attributes)
     _same(_value(signed, _CONTENT_TYPE), _TST_INFO, "signs another type of content")
     of_content = der.write(der.OCTET_STRING, hashlib.new(digest, content).digest())
@@ -143,6 +153,8 @@ def _signed(
         _certificate_digest(signed),
         digest,
         signature_algorithm.encoded,
+        bytes([der.SET]) + attributes.encoded[1:],
+        value,
     )
 
 
@@ -168,6 +180,21 @@ def certificate_of(token: Token, given: x509.Certificate | None) -> x509.Certifi
     if token.signature_algorithm not in allowed:
         raise DerError("names another signature algorithm than that of its signer")
     return certificate
+
+
+def holds(token: Token, certificate: x509.Certificate) -> bool:
+    """Whether the token's signature is of the key of its certificate (`certificate_of`)."""
+    key, algorithm = certificate.public_key(), _HASHES[token.digest_algorithm]()
+    try:
+        if isinstance(key, RSAPublicKey):
+            key.verify(token.signature, token.attributes, PKCS1v15(), algorithm)
+        elif isinstance(key, EllipticCurvePublicKey):
+            key.verify(token.signature, token.attributes, ECDSA(algorithm))
+        else:
+            return False
+    except InvalidSignature:
+        return False
+    return True
 
 
 def _encapsulated(content: Element) -> bytes:

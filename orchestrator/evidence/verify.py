@@ -1,16 +1,17 @@
 """Verify an evidence bundle offline, trusting nothing that came with it.
 
-In this order: limits and paths, digests, signatures, what each statement binds, the log, and then
-every verdict derived again from the raw facts. All problems are reported, not just the first.
+In this order: limits and paths, the log (which says when), digests, signatures, what each statement
+binds, and then every verdict derived again from the raw facts. All problems are reported, not just
+the first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from orchestrator.evidence import (
     approvals,
@@ -19,27 +20,25 @@ from orchestrator.evidence import (
     dsse,
     layout,
     patience,
-    proofs,
+    proven,
+    signatures,
     statement,
+    trusted_time,
     waivers,
 )
 from orchestrator.evidence.bindings import Problem
 from orchestrator.evidence.contents import Contents
-from orchestrator.evidence.entries import Entry, LogError
-from orchestrator.evidence.note import Checkpoint
+from orchestrator.evidence.entries import Entry
+from orchestrator.evidence.proven import Logged
+from orchestrator.evidence.signatures import Signed
+from orchestrator.evidence.status import Status, status_of
+from orchestrator.evidence.summary import summarize
 from orchestrator.evidence.trust import Trust
 from orchestrator.model.canonical import StrictJsonError, canonical_loads, sha256
 from orchestrator.model.errors import InputError
 from orchestrator.model.fact import parse_timestamp
 from orchestrator.model.schema import check
 from orchestrator.model.waiver import Waiver
-
-Verdict = Literal["VALID", "INVALID", "INCOMPLETE", "UNTRUSTED"]
-_INCOMPLETE = {
-    *("missing-file", "missing-statement", "missing-log-entry"),
-    *("missing-run", "missing-scheduled-run"),  # of a period
-}
-_UNTRUSTED = {"untrusted-signer"}
 
 
 @dataclass(frozen=True)
@@ -69,13 +68,14 @@ class Expectation:
     """What the auditor asked for, so that an old or a foreign bundle is not taken for it.
 
     `approvals` is the rule (schema `approvals`) that a run with impact on production must have
-    had, or a stricter one.
+    had, or a stricter one. `at` is the time that the run's age is counted to; without it, now.
     """
 
     run_id: str = ""
     environment: str = ""
     not_before: datetime | None = None
     approvals: Mapping[str, Any] | None = None
+    at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Verification:
     It is worth what `status` says: of a bundle that is not VALID it proves nothing.
     """
 
-    status: Verdict
+    status: Status
     problems: tuple[Problem, ...]
     summary: dict[str, Any] = field(default_factory=dict)
 
@@ -109,28 +109,35 @@ class _Verifier:
         self.rule = rule
         self.trust = trust
         self.problems: list[Problem] = []
-        self.signers: set[str] = set()
+        self.signed: list[Signed] = []
+        self.logged = Logged({}, {}, {}, (), ())
 
     def say(self, code: str, path: str, message: str) -> None:
         self.problems.append(Problem(code, path, message))
 
-    def payload(self, path: str, payload_type: str) -> bytes | None:
-        """The payload of a well signed envelope; None (and a problem) without one."""
+    def payload(self, path: str, payload_type: str, kind: str) -> bytes | None:
+        """The payload of an envelope, None (and a problem) without one; whose it is is said apart.
+
+        `kind` is the entry of the log that it goes with.
+        """
         if path not in self.contents:
             self.say("missing-statement", path, "the signed statement is missing")
             return None
         try:
             envelope = dsse.parse(self.contents[path])
-            self.signers |= dsse.verify(
-                envelope, payload_type, self.trust.keys, self.trust.threshold
-            )
         except dsse.SignatureError as error:
             self.say("bad-signature", path, str(error))
             return None
-        except dsse.UntrustedError as error:
-            self.say("untrusted-signer", path, str(error))
-            return envelope.payload
-        return envelope.payload
+        moment = self.logged.moments.get(kind)
+        checks = [signatures.check_envelope]
+        if payload_type == bundle.MANIFEST_TYPE:
+            checks.append(signatures.check_countersigners)
+        for check_signers in checks:
+            signed, problems = check_signers(envelope, payload_type, self.trust, moment, path)
+            self.signed += signed
+            self.problems += problems
+        bad = any(one.path == path and one.code == "bad-signature" for one in self.problems)
+        return None if bad else envelope.payload
 
     def canonical(self, path: str, content: bytes) -> Any:
         """Parsed canonical JSON, `path` for the problem; None and a problem when it is none."""
@@ -163,7 +170,7 @@ class _Verifier:
         return data
 
     def manifest(self) -> dict[str, Any] | None:
-        signed = self.payload(layout.MANIFEST_ENVELOPE, bundle.MANIFEST_TYPE)
+        signed = self.payload(layout.MANIFEST_ENVELOPE, bundle.MANIFEST_TYPE, "run")
         if layout.MANIFEST not in self.contents:
             self.say("missing-file", layout.MANIFEST, "the manifest is missing")
             return None
@@ -189,7 +196,7 @@ class _Verifier:
                 if path in self.contents:
                     self.say("missing-file", layout.FINDINGS, "control results without findings")
                 continue
-            payload = self.payload(path, statement.PAYLOAD_TYPE)
+            payload = self.payload(path, statement.PAYLOAD_TYPE, kind)
             data = None if payload is None else self.canonical(path, payload)
             if data is None:
                 continue
@@ -204,19 +211,20 @@ class _Verifier:
 
     def log(self) -> dict[str, Entry]:
         """The entries that are proven to be in the log, by the kind that each is there for."""
-        found: dict[str, Entry] = {}
-        seen: dict[str, Checkpoint] = {}
-        for kind, path in layout.PROOFS.items():
-            if path not in self.contents:
-                continue
-            try:
-                found[kind], seen[kind] = proofs.verify_proof(self.contents[path], self.trust.keys)
-            except LogError as error:
-                self.say(error.code, path, str(error))
-            except dsse.UntrustedError as error:
-                self.say("untrusted-signer", path, str(error))
-        self.problems += bindings.check_growth(seen, self.contents.get(layout.GROWTH))
-        return found
+        self.logged = proven.read(self.contents, self.trust)
+        self.signed += self.logged.signed
+        self.problems += self.logged.problems
+        return dict(self.logged.entries)
+
+    def order(self, statements: Mapping[str, Mapping[str, Any]]) -> None:
+        """What others say of the time fits what the log and the run say."""
+        run = statements.get("run", {}).get("predicate", {}).get("run")
+        try:
+            started = parse_timestamp(run["started_at"])
+        except (KeyError, TypeError, ValueError):
+            started = None  # said elsewhere
+        found, limits = self.logged, self.trust.thresholds
+        self.problems += trusted_time.check_order(found.entries, found.vouched, limits, started)
 
     def findings(self, rederive: Rederive, entries: Mapping[str, Entry]) -> dict[str, Any] | None:
         """Derive the findings again; None when the bundle has none or they cannot be."""
@@ -249,6 +257,14 @@ class _Verifier:
         kept = layout.waivers_of(self.contents)
         judged = waivers.judge(kept, rule, environment["name"], now, folder=layout.WAIVERS)
         self.problems += judged.problems
+        counting = {waiver.digest for waiver in judged.counting}
+        names = {
+            f"{layout.WAIVERS}{name}": waiver.approver
+            for name, waiver in judged.waivers.items()
+            if waiver.digest in counting
+        }
+        moment = self.logged.moments.get("run")
+        self.problems += signatures.check_approvers(names, rule, self.trust, moment)
         return judged.counting
 
     def drill(self, rederive: Rederive, findings: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -260,6 +276,7 @@ class _Verifier:
         try:
             said = self.contents.raw()
             self.problems += approvals.check_approvals(plan, said, self.rule)
+            self.approvers(plan, said)
         except Exception as error:  # noqa: BLE001  (hostile input)
             self.say("approval-malformed", layout.PLAN, f"approvals cannot be judged: {error!r}")
         try:
@@ -275,6 +292,15 @@ class _Verifier:
             return None
         self.problems += bindings.compare_run(run, derived)
         return derived
+
+    def approvers(self, plan: Mapping[str, Any], raw: Mapping[str, Any]) -> None:
+        """Whoever approved the plan has a key that the trust takes for an approver's."""
+        if "approvals" not in plan:
+            return
+        counting = approvals.judge(plan, approvals.decisions_of(raw)).approved
+        names = {f"{layout.APPROVALS}{name}.json": name for name in counting}
+        moment = self.logged.moments.get("run")
+        self.problems += signatures.check_approvers(names, plan["approvals"], self.trust, moment)
 
     def report(self, rederive: Rederive) -> None:
         """Render the report again, if all it shows holds: it must say what the data says."""
@@ -300,8 +326,9 @@ def verify(
     """Return whether a bundle proves what it says; offline, nothing is written.
 
     `trust` must come from outside the bundle. VALID: everything holds. INVALID: something was
-    changed or does not follow. UNTRUSTED: signed by others. INCOMPLETE: a part is missing. Raises
-    InputError when the file cannot be read; never for what the bundle holds.
+    changed or does not follow. UNTRUSTED: not signed, or vouched for, by those who must have.
+    INCOMPLETE: a part is missing. STALE: older than asked for. Raises InputError when the file
+    cannot be read; never for what the bundle holds.
     """
     limits = limits or bundle.Limits()
     try:
@@ -309,7 +336,7 @@ def verify(
     except bundle.PackageError as error:
         problem = Problem(error.code, error.path, str(error))
         return Verification("INVALID", (problem,))
-    rule = expect.approvals if expect else None
+    rule = expect.approvals if expect and expect.approvals else trust.approvals
     verifier = _Verifier(contents, trust, rule)
     try:
         with patience.at_most(limits.seconds):
@@ -321,24 +348,33 @@ def verify(
         verifier.say("malformed", "", f"cannot be judged: {error!r}")
         summary = {}
     problems = tuple(dict.fromkeys(verifier.problems))
-    return Verification(status_of(problems), problems, summary)
+    return Verification(status_of(one.code for one in problems), problems, summary)
 
 
 def _judge(verifier: _Verifier, rederive: Rederive, expect: Expectation | None) -> dict[str, Any]:
     """Add every problem to the verifier's; return the summary."""
     contents = verifier.contents
+    entries = verifier.log()
     manifest = verifier.manifest()
     statements = verifier.statements()
-    entries = verifier.log()
+    verifier.order(statements)
     verifier.problems += bindings.check_run_identity(manifest, statements, contents)
     verifier.problems += bindings.check_log(statements, entries, contents)
     findings = verifier.findings(rederive, entries)
     derived = verifier.drill(rederive, findings)
     verifier.report(rederive)
-    summary = _summary(verifier, statements, entries, derived, findings)
-    if expect:
+    expect, trust = expect or Expectation(), verifier.trust
+    signed = tuple(verifier.signed)
+    summary = summarize(
+        contents, trust, verifier.logged, signed, derived=derived, findings=findings
+    )
+    for environment in dict.fromkeys((expect.environment, trust.environment)):
         verifier.problems += bindings.check_expectation(
-            summary, expect.run_id, expect.environment, expect.not_before
+            summary, expect.run_id, environment, expect.not_before
+        )
+    if trust.max_age_days is not None:
+        verifier.problems += bindings.check_age(
+            summary, trust.max_age_days, expect.at or datetime.now(UTC)
         )
     return summary
 
@@ -351,50 +387,3 @@ def _read(source: Path | bytes, most_bytes: int) -> bytes:
             return stream.read(most_bytes)
     except OSError as error:
         raise InputError(f"cannot read the bundle: {error.strerror}", file=str(source)) from error
-
-
-def status_of(problems: Sequence[Problem]) -> Verdict:
-    """Return what these problems make of a bundle."""
-    codes = {problem.code for problem in problems}
-    if codes - _INCOMPLETE - _UNTRUSTED:
-        return "INVALID"
-    if codes & _UNTRUSTED:
-        return "UNTRUSTED"
-    return "INCOMPLETE" if codes else "VALID"
-
-
-def _summary(
-    verifier: _Verifier,
-    statements: Mapping[str, dict[str, Any]],
-    entries: Mapping[str, Entry],
-    derived: dict[str, Any] | None,
-    findings: dict[str, Any] | None,
-) -> dict[str, Any]:
-    plan, run, environment = (
-        data if isinstance(data, dict) else {}
-        for data in (
-            verifier.contents.json_or_none(path)
-            for path in (layout.PLAN, layout.RUN, layout.ENVIRONMENT)
-        )
-    )
-    derived = derived or {}
-    counts: dict[str, int] = {}
-    for finding in (findings or {}).get("findings", []):
-        counts[finding["status"]] = counts.get(finding["status"], 0) + 1
-    return {
-        "run_id": plan.get("run_id", ""),
-        "drill": drill.get("name", "") if isinstance(drill := plan.get("drill"), dict) else "",
-        "tool": tool.get("version", "") if isinstance(tool := plan.get("tool"), dict) else "",
-        "environment": environment.get("name", ""),
-        "started_at": run.get("started_at"),
-        "ended_at": run.get("ended_at"),
-        "verdict": derived.get("verdict"),
-        "rto_seconds": derived.get("rto_seconds"),
-        "rpo_seconds": derived.get("rpo_seconds"),
-        "rpo_transactions": derived.get("rpo_transactions"),
-        "targets": derived.get("targets", []),
-        "policies": counts,
-        "files": len(verifier.contents),
-        "signers": sorted(verifier.signers),
-        "log": sorted(entry.index for entry in entries.values()),
-    }

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.evidence import (
+    bindings,
     bundle,
     dsse,
     layout,
@@ -28,17 +29,21 @@ from orchestrator.evidence import (
     period_layout,
     predicates,
     schedules,
+    signatures,
     statement,
     stored,
     tiles,
+    trusted_time,
 )
 from orchestrator.evidence.bindings import Problem
 from orchestrator.evidence.entries import Entry, LogError
 from orchestrator.evidence.note import Checkpoint
 from orchestrator.evidence.period_layout import Selection
 from orchestrator.evidence.period_runs import Examined, examine, row_of
+from orchestrator.evidence.status import status_of
 from orchestrator.evidence.trust import Trust
-from orchestrator.evidence.verify import Expectation, Rederive, Verification, status_of
+from orchestrator.evidence.trusted_time import Moment, Vouched
+from orchestrator.evidence.verify import Expectation, Rederive, Verification
 from orchestrator.model.canonical import StrictJsonError, canonical_loads, sha256
 from orchestrator.model.errors import InputError
 from orchestrator.model.fact import parse_timestamp, timestamp
@@ -100,7 +105,7 @@ def verify_period(
     """Return whether a period's bundle proves what it says; offline, nothing is written.
 
     `processes`: how many verify runs at once, None for one each core. The answer does not depend
-    on it, nor on the time of asking. `progress` is told how many of how many runs are done.
+    on it. `progress` is told how many of how many runs are done.
     Statuses as of `verify`; INCOMPLETE also when a run of the log, or one that its schedules made
     due, is not there. Raises InputError when the file cannot be read; never for what it holds.
     """
@@ -124,7 +129,7 @@ def verify_period(
     except Exception as error:  # noqa: BLE001  (hostile input: whatever it breaks, it is not valid)
         found.say("malformed", "", f"cannot be judged: {error!r}")
     problems = tuple(dict.fromkeys(found.problems))
-    return Verification(status_of(problems), problems, summary)
+    return Verification(status_of(one.code for one in problems), problems, summary)
 
 
 class _Period:
@@ -134,6 +139,7 @@ class _Period:
         self.limits = limits
         self.problems: list[Problem] = []
         self.signers: set[str] = set()
+        self.moment = Moment()
         self.manifest: dict[str, Any] = {}
         self.entries: Sequence[Entry] = ()
         self.head: Checkpoint | None = None
@@ -149,8 +155,8 @@ class _Period:
 
     def judge(self, asked: Asked) -> None:
         """Everything but the runs' own bundles."""
-        self.manifest = self._manifest()
         self._log(asked.known)
+        self.manifest = self._manifest()
         if not self.manifest or self.head is None:
             return
         self._check_log()
@@ -193,14 +199,16 @@ class _Period:
         """The payload of a well signed envelope; None (and a problem) without one."""
         try:
             envelope = dsse.parse(self.read(path))
-            keys, threshold = self.trust.keys, self.trust.threshold
-            self.signers |= dsse.verify(envelope, payload_type, keys, threshold)
         except dsse.SignatureError as error:
             self.say("bad-signature", path, str(error))
             return None
-        except dsse.UntrustedError as error:
-            self.say("untrusted-signer", path, str(error))
-        return envelope.payload
+        signed, problems = signatures.check_envelope(
+            envelope, payload_type, self.trust, self.moment, path
+        )
+        self.signers |= {one.key.id for one in signed}
+        self.problems += problems
+        bad = any(one.code == "bad-signature" for one in problems)
+        return None if bad else envelope.payload
 
     def _check_files(self, files: Sequence[Mapping[str, Any]]) -> None:
         """Every listed file is there, no other is; digests of all but the runs' bundles."""
@@ -233,6 +241,16 @@ class _Period:
             self.say(error.code, name, str(error))
         except dsse.UntrustedError as error:
             self.say("untrusted-signer", name, str(error))
+        if self.head is not None:
+            self._vouched(self.head, name)
+
+    def _vouched(self, head: Checkpoint, name: str) -> None:
+        """The head is signed and vouched for as is trusted; all that it holds was there by then."""
+        witnesses, problems = trusted_time.witnesses_of(head, self.trust, name)
+        seen = Vouched(witnesses).witnessed(self.trust.thresholds)
+        self.moment = Moment(self.entries[-1].time if self.entries else None, seen, seen)
+        _, more = signatures.check_checkpoint(head, self.trust, self.moment, name)
+        self.problems += problems + more
 
     def _check_log(self) -> None:
         """The log is the one of the manifest and of its environment, and logs nothing twice."""
@@ -322,12 +340,9 @@ class _Period:
             if entry.kind != schedules.KIND or path not in self.archive.members:
                 continue  # missing: said already
             try:
-                record = schedules.record_of(
-                    self.read(path), self.manifest["environment"], entry, self.trust.keys
-                )
-            except dsse.UntrustedError as error:
-                self.say("untrusted-signer", path, str(error))
-                continue
+                self._payload(path, statement.PAYLOAD_TYPE)
+                environment = self.manifest["environment"]
+                record = schedules.record_of(self.read(path), environment, entry, None)
             except (InputError, ValueError, KeyError, TypeError) as error:
                 self.say("bad-schedule", path, str(error))
                 continue
@@ -361,7 +376,7 @@ class _Period:
         work = partial(
             examine,
             archive=self.archive,
-            trust=self.trust,
+            trust=replace(self.trust, max_age_days=None),  # of the period it is asked
             rederive=rederive,
             rule=rule,
             limits=self.limits.run,
@@ -408,9 +423,16 @@ class _Period:
         if expect and expect.environment and environment != expect.environment:
             message = f"is of {environment!r}, asked for {expect.environment!r}"
             self.say("other-environment", layout.MANIFEST, message)
+        if self.trust.environment and environment != self.trust.environment:
+            message = f"is of {environment!r}, the trust is for {self.trust.environment!r}"
+            self.say("other-environment", layout.MANIFEST, message)
         if expect and expect.not_before and since < expect.not_before:
             message = f"begins at {timestamp(since)}, before {timestamp(expect.not_before)}"
             self.say("too-old", layout.MANIFEST, message)
+        if (days := self.trust.max_age_days) is not None:
+            ended = min(until, self.moment.time or until)
+            now = (expect and expect.at) or log.utc_now()
+            self.problems += bindings.too_old(ended, days, now, layout.MANIFEST)
         for word, is_at, wanted in (
             ("begins", since, asked.since),
             ("ends", until, asked.until),

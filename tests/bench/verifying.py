@@ -61,10 +61,10 @@ def sample() -> Parts:
 _PROGRAM = """\
 import json, resource, sys, time
 from pathlib import Path
-from orchestrator.cli.verify import load_keys, rederive
-from orchestrator.evidence import Trust, verify
+from orchestrator.cli.verify import rederive
+from orchestrator.evidence import Trust, load_public_key, verify
 folder = Path(sys.argv[1])
-keys, again, spent = load_keys([folder / "evidence.pub"]), rederive(), []
+keys, again, spent = [load_public_key(folder / "evidence.pub")], rederive(), []
 for bundle in sorted(folder.glob("*.zip")):
     began = time.process_time()
     assert verify(bundle, Trust.of(keys), again).status == "VALID", bundle

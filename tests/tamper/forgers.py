@@ -29,6 +29,7 @@ from orchestrator.evidence import (
     dsse,
     layout,
     statement,
+    trust_file,
     verify,
 )
 from orchestrator.model.canonical import canonical, sha256
@@ -65,6 +66,16 @@ class Good:
         # Of the random ones a few hundred: each is asked twice.
         if TWINS and (ALL or not currently_in_test_context()):
             TWINS[0].agrees(packed, key, expect, threshold, found)
+        return found
+
+    def check_by(
+        self, packed: bytes, trust: dict[str, Any], expect: Expectation | None = None
+    ) -> Verification:
+        """What a trust file leads to, by both verifiers."""
+        content = json.dumps(trust).encode()
+        found = verify(packed, trust_file.parse(content), REDERIVE, expect=expect)
+        if TWINS:
+            TWINS[0].agrees(packed, self.signer.public_key, expect, 1, found, trust=content)
         return found
 
     def pack(self, **edits: bytes | None) -> bytes:
