@@ -75,7 +75,7 @@ def test_both_verifiers_give_the_expected_answer(name: str, twin: Twin) -> None:
 
 def test_there_is_a_vector_of_every_status_and_every_verdict() -> None:
     assert {one["status"] for one in BUNDLES.values()} == {
-        *("VALID", "INVALID", "INCOMPLETE", "UNTRUSTED")
+        *("VALID", "INVALID", "INCOMPLETE", "UNTRUSTED", "STALE")
     }
     verdicts = {one["measured"]["verdict"] for one in BUNDLES.values() if one["measured"]}
     assert verdicts == {"pass", "fail", "inconclusive"}

@@ -155,14 +155,22 @@ def _approve(run: Path, name: str, other: LocalSigner | None = None) -> None:
 
 def _asked_for(good: Good) -> Iterator[Case]:
     asked = {
-        "replayed-for-a-later-time": (15, "too-old", {"not_before": "2027-01-01T00:00:00Z"}),
-        "replayed-for-another-run": (15, "other-run", {"run": "20270225-failover-next"}),
-        "of-another-environment": (16, "other-environment", {"environment": "erp-production"}),
+        "replayed-for-a-later-time": (
+            "STALE",
+            15,
+            "too-old",
+            {"not_before": "2027-01-01T00:00:00Z"},
+        ),
+        "replayed-for-another-run": ("INVALID", 15, "other-run", {"run": "20270225-failover-next"}),
+        "of-another-environment": (
+            "INVALID",
+            16,
+            "other-environment",
+            {"environment": "erp-production"},
+        ),
     }
-    for name, (number, code, options) in asked.items():
-        yield Case(
-            name, good.packed, "INVALID", code, number, options=options, same_as="good-passed"
-        )
+    for name, (status, number, code, options) in asked.items():
+        yield Case(name, good.packed, status, code, number, options=options, same_as="good-passed")
 
 
 def _outsider(good: Good, failed: Good) -> Iterator[Case]:
