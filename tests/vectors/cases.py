@@ -11,8 +11,8 @@ import io
 import json
 import stat
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from orchestrator.evidence.statement import FILES, PAYLOAD_TYPE, PREDICATES
 from orchestrator.evidence.waivers import make
 from orchestrator.model.canonical import strict_loads
 from orchestrator.model.fact import timestamp
+from tests.vectors.case import Case
 from tests.vectors.fixed import (
     ENVIRONMENT,
     P256_ENVIRONMENT,
@@ -37,31 +38,10 @@ from tests.vectors.fixed import (
     STRANGER,
     rule,
 )
+from tests.vectors.trusts import make_trust_cases
 
 RULED = replace(SAMPLE, run_id="20261125-failover-rule", rule=rule())
 _DOOR = "common/front-door"
-
-
-@dataclass(frozen=True)
-class Case:
-    """A bundle, how it is verified, and the answer; `code` names what was done to it.
-
-    `trust` are names of keys in `keys/`. `options` are those of `anlan evidence verify`.
-    """
-
-    name: str
-    content: bytes
-    status: str
-    code: str | None = None
-    number: int | None = None
-    trust: tuple[str, ...] = ("environment",)
-    options: Mapping[str, str] = field(default_factory=dict)
-    same_as: str = ""
-
-    @property
-    def file(self) -> str:
-        """Where the bundle is; that of another case when only the options differ."""
-        return f"bundles/{self.same_as or self.name}.zip"
 
 
 def packed(good: Good) -> Good:
@@ -92,6 +72,7 @@ def make_cases(folder: Path) -> list[Case]:
         *_log(folder, good),
         *_packages(good),
         *_thief(made),
+        *make_trust_cases(good),
     ]
 
 

@@ -14,14 +14,15 @@ from unittest.mock import patch
 import yaml
 from run_samples import REDERIVE
 
-from orchestrator.evidence import Expectation, Trust, Verification, key_id, log, verify
+from orchestrator.evidence import Expectation, Verification, key_id, log, trust_file, verify
 from orchestrator.evidence.approvals import load_rule
-from orchestrator.evidence.keys import load_public_key
 from orchestrator.model.canonical import sha256
 from orchestrator.model.fact import parse_timestamp
-from tests.vectors.cases import Case, make_cases
+from tests.vectors.case import Case
+from tests.vectors.cases import make_cases
 from tests.vectors.fixed import ENVIRONMENT, P256_ENVIRONMENT, PERSONS, ROTATED, rule
 from tests.vectors.statements import make_statements
+from tests.vectors.trusts import TRUSTS
 
 FOLDER = Path(__file__).parent
 LOG_ID = "0123456789abcdef"
@@ -40,6 +41,7 @@ def make_files() -> dict[str, bytes]:
     files = {f"keys/{name}.pub": key.public_key_pem().encode() for name, key in KEYS.items()}
     files["rule.yaml"] = yaml.safe_dump(rule()).encode()
     files["stricter-rule.yaml"] = yaml.safe_dump(rule(required=2)).encode()
+    files |= {f"trust/{name}.json": content for name, content in TRUSTS.items()}
     stated = []
     for kind, signed in make_statements().items():
         name = kind.split("/")[-2]
@@ -72,7 +74,7 @@ def _expected(case: Case, folder: Path) -> dict[str, Any]:
         "tamper_case": case.number,
         "file": case.file,
         "sha256": sha256((folder / case.file).read_bytes()),
-        "trust": [f"keys/{name}.pub" for name in case.trust],
+        "trust": case.trusted,
         "options": dict(case.options),
     }
     found = verified(entry, folder)
@@ -99,9 +101,8 @@ def verified(entry: Mapping[str, Any], folder: Path) -> Verification:
         parse_timestamp(asked["not_before"]) if "not_before" in asked else None,
         load_rule(folder / asked["approvals"]) if "approvals" in asked else None,
     )
-    trust = Trust.of(
-        [load_public_key(folder / name) for name in entry["trust"]], int(asked.get("threshold", 1))
-    )
+    threshold = int(asked["threshold"]) if "threshold" in asked else None
+    trust = trust_file.load([folder / name for name in entry["trust"]], threshold)
     return verify(folder / entry["file"], trust, REDERIVE, expect=expect)
 
 
