@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.cli import common
+from orchestrator.cli.evidence_trust import countersign, trust
 from orchestrator.cli.verify import echo, say_problems, status_text, trust_option, verify
 from orchestrator.model.errors import InputError
 
@@ -123,6 +124,8 @@ def _rebuild(run: Run, state: Path, bundle: Path) -> None:
 
 
 evidence.add_command(verify)
+evidence.add_command(countersign)
+evidence.add_command(trust)
 
 
 @evidence.command()

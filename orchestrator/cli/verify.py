@@ -90,9 +90,9 @@ def verify(
     expect = Expectation(
         run_id,
         environment,
-        _time(not_before, "--not-before"),
+        moment(not_before, "--not-before"),
         _rule(rule),
-        _time(at, "--at"),
+        moment(at, "--at"),
     )
 
     found = verify_bundle(bundle, trust_file.load(trust, threshold), rederive(), expect=expect)
@@ -137,8 +137,11 @@ def _rule(file: Path | None) -> dict[str, Any] | None:
     return load_rule(file) if file else None
 
 
-def _time(text: str, option: str) -> datetime | None:
-    """A moment; one without a zone is UTC. Raises InputError."""
+def moment(text: str, option: str) -> datetime | None:
+    """Return the moment that an option names, None when empty; without a zone it is UTC.
+
+    Raises InputError.
+    """
     if not text:
         return None
     try:

@@ -78,11 +78,10 @@ def trust_of(data: Mapping[str, Any], *, file: str = "") -> Trust:
         reader.authority(one, f"$.timestamp_authorities[{n}]")
         for n, one in enumerate(data.get("timestamp_authorities", ()))
     )
-    reader.once("$.keys", "name", (one.name for one in signers))
+    parts = (signers, witnesses, authorities)
+    reader.once("$", "name", (one.name for part in parts for one in part))
     reader.once("$.keys", "key", (one.id for one in signers))
-    reader.once("$.witnesses", "name", (one.name for one in witnesses))
     reader.once("$.witnesses", "key", (key_id(one.key) for one in witnesses))
-    reader.once("$.timestamp_authorities", "name", (one.name for one in authorities))
     reader.once(
         "$.timestamp_authorities",
         "roots and intermediates",
