@@ -424,8 +424,18 @@ def test_a_key_follows_another_and_each_counts_for_its_time(good: Good) -> None:
     fresh = key("2027", next_, "orchestrator", "log", valid_from=turn)
     trust = trust_in(good, keys=[fresh, old])
     assert codes(good, good.packed, trust) == VALID
+    again = sealed(good, {}, next_)  # exported once more after the turn
+    assert codes(good, again, trust) == VALID
     early = sealed(good, {at.RUN_STATEMENT: good.statement("run", lambda _: None, next_)})
     assert codes(good, early, trust) == ("UNTRUSTED", {"key-not-yet-valid"})
+
+
+def test_a_bundle_that_a_key_packed_which_was_over_before_the_run(good: Good) -> None:
+    old = new()
+    over = key("old", old, "orchestrator", valid_until=timestamp(STARTED - DAY))
+    keys = [key("evidence", good.signer, "orchestrator", "log"), over]
+    packed = sealed(good, {}, old)
+    assert codes(good, packed, trust_in(good, keys=keys)) == ("UNTRUSTED", {"key-expired"})
 
 
 # 29: the clock set back
