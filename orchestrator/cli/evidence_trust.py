@@ -331,7 +331,7 @@ def _show(file: Path, data: Mapping[str, Any]) -> None:
 
     given = _trust(file, data)
     ids, limits = _ids(given), given.thresholds
-    table = Table("name", "role", "valid", "id", box=None, pad_edge=False)
+    table = Table("name", "role", "valid", box=None, pad_edge=False)
     for part, role, wanted in (
         ("keys", "", 0),
         ("witnesses", "witness", limits.witnesses),
@@ -339,9 +339,10 @@ def _show(file: Path, data: Mapping[str, Any]) -> None:
     ):
         for one in data.get(part, ()):
             said = ", ".join(one["roles"]) if not role else f"{role}, {wanted} wanted"
-            table.add_row(one["name"], said, _valid(one), "\n".join(ids[one["name"]]))
-    out = common.console()
-    out.print(table)
+            table.add_row(one["name"], said, _valid(one))
+    common.console().print(table)
+    for name, values in ids.items():  # whole on any terminal: they are to be compared
+        echo("".join(f"{value}  {name}\n" for value in values).rstrip())
     echo(f"environment  {given.environment or 'any'}")
     echo(f"logs         {', '.join(sorted(given.logs)) or 'any'}")
     counts = {role: getattr(limits, role) for role in ("orchestrator", *_ROLES[2:])}

@@ -158,7 +158,7 @@ def _show(bundle: Path, found: Verification) -> None:
     say_problems(found.problems)
     if not (summary := found.summary):
         return
-    if found.status != "VALID":
+    if found.status not in {"VALID", "STALE"}:
         echo(click.style("what it states, which is not proven:", dim=True))
     rows = [
         ("run", summary["run_id"]),

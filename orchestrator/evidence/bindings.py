@@ -12,7 +12,7 @@ from orchestrator.evidence.contents import Contents
 from orchestrator.evidence.entries import Entry, LogError
 from orchestrator.evidence.note import Checkpoint
 from orchestrator.model.canonical import StrictJsonError, same_json, sha256
-from orchestrator.model.fact import parse_timestamp
+from orchestrator.model.fact import parse_timestamp, timestamp
 
 
 @dataclass(frozen=True)
@@ -337,5 +337,5 @@ def check_age(summary: Mapping[str, Any], days: float, now: datetime) -> list[Pr
     age = (now - ended).total_seconds() / 86_400
     if age <= days:
         return []
-    message = f"ended at {ended.isoformat()}, more than {days:g} days before {now.isoformat()}"
+    message = f"ended at {timestamp(ended)}, more than {days:g} days before {timestamp(now)}"
     return [Problem("too-old", layout.RUN, message)]

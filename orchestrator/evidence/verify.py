@@ -82,7 +82,7 @@ class Expectation:
 class Verification:
     """The outcome. `summary`: verdict, measurements and policy counts as derived again here.
 
-    It is worth what `status` says: of a bundle that is not VALID it proves nothing.
+    It is worth what `status` says: of a bundle neither VALID nor STALE it proves nothing.
     """
 
     status: Status

@@ -256,7 +256,8 @@ Run = Callable[..., Any]
 
 
 @pytest.fixture
-def run(state: Path, tmp_path: Path) -> Run:
+def run(state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.setenv("COLUMNS", "40")  # ids are shown whole on a narrow terminal too
     return lambda *arguments: anlan("evidence", *arguments, state=state, cwd=tmp_path)
 
 
@@ -279,7 +280,7 @@ def test_a_trust_file_is_drafted_kept_and_used(run: Run, tmp_path: Path) -> None
     assert (refused.returncode, "another trust file" in refused.stderr) == (2, True)
 
     done = run("verify", "bundle.zip", "--trust", "trust.json")
-    assert done.returncode == 1
+    assert done.returncode == 1 and "not proven" in done.stdout
     assert done.stdout.startswith("UNTRUSTED") and "witness-quorum" in done.stdout
     assert "local-evidence (log, orchestrator)" in done.stdout
     done = run("log", "verify", "local", "--trust", "trust.json")
@@ -362,3 +363,15 @@ def test_what_is_no_bundle_is_not_countersigned(run: Run, tmp_path: Path) -> Non
     file.write_text("x")
     done = run("countersign", "bundle.zip", "--key", "verifier.key")
     assert done.returncode == 2
+
+
+def test_stale_evidence_still_proves_what_it_says(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "trust.json").write_text(json.dumps(trust(max_age_days=30)))
+    verify = ("verify", "bundle.zip", "--trust", "trust.json", "--at")
+    done = run(*verify, "2026-12-01")
+    assert (done.returncode, done.stdout[:5]) == (0, "VALID")
+    done = run(*verify, "2027-12-01")
+    assert (done.returncode, done.stdout[:5]) == (1, "STALE")
+    assert "too-old" in done.stdout and "not proven" not in done.stdout
+    assert "more than 30 days before 2027-12-01T00:00:00.000Z" in done.stdout
+    assert run(*verify, "soon").returncode == 2
