@@ -375,3 +375,23 @@ def test_stale_evidence_still_proves_what_it_says(run: Run, tmp_path: Path) -> N
     assert "too-old" in done.stdout and "not proven" not in done.stdout
     assert "more than 30 days before 2027-12-01T00:00:00.000Z" in done.stdout
     assert run(*verify, "soon").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ({}, ""),
+        ({"logs": ["anlan.dev/log/local/0123456789abcdef"]}, "log-unknown"),
+        ({"environment": "production"}, "other-environment"),
+        ({"keys": [key("evidence", OLD, "orchestrator"), key("log", NEW, "log")]}, "wrong-role"),
+        (own(revoked_at="2026-12-01T00:00:00Z"), "key-revoked"),
+        (own(valid_until="2026-01-01T00:00:00Z"), "key-expired"),
+    ],
+)
+def test_a_whole_log_is_held_against_the_trust_file_too(
+    run: Run, tmp_path: Path, parts: dict[str, Any], said: str
+) -> None:
+    (tmp_path / "trust.json").write_text(json.dumps(trust() | parts))
+    done = run("log", "verify", "local", "--trust", "trust.json", "--json")
+    codes = {problem["code"] for one in json.loads(done.stdout) for problem in one["problems"]}
+    assert (done.returncode, codes) == ((1, {said}) if said else (0, set()))
