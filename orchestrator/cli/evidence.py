@@ -10,6 +10,7 @@ import click
 
 from orchestrator.cli import common, evidence_sites
 from orchestrator.cli.evidence_key import key
+from orchestrator.cli.evidence_trust import countersign, trust
 from orchestrator.cli.verify import (
     echo,
     load_checkpoint,
@@ -165,6 +166,8 @@ def rebuild(run: Run, state: Path, bundle: Path) -> None:
 
 evidence.add_command(verify)
 evidence.add_command(key)
+evidence.add_command(countersign)
+evidence.add_command(trust)
 
 
 @evidence.command()

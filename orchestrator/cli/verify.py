@@ -191,7 +191,10 @@ def load_checkpoint(file: Path | None) -> Checkpoint | None:
 
 
 def moment(text: str, option: str) -> datetime | None:
-    """Return the moment that an option names; without a zone it is UTC. Raises InputError."""
+    """Return the moment that an option names, None when empty; without a zone it is UTC.
+
+    Raises InputError.
+    """
     if not text:
         return None
     try:
@@ -223,7 +226,7 @@ def _show(bundle: Path, found: Verification) -> None:
     say_problems(found.problems)
     if not (summary := found.summary):
         return
-    if found.status != "VALID":
+    if found.status not in {"VALID", "STALE"}:
         echo(click.style("what it states, which is not proven:", dim=True))
     rows = [
         ("run", summary["run_id"]),

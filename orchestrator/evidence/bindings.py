@@ -13,7 +13,7 @@ from orchestrator.evidence.entries import Entry, LogError
 from orchestrator.evidence.note import Checkpoint
 from orchestrator.model.canonical import StrictJsonError, same_json, sha256
 from orchestrator.model.errors import InputError
-from orchestrator.model.fact import parse_timestamp
+from orchestrator.model.fact import parse_timestamp, timestamp
 
 
 @dataclass(frozen=True)
@@ -345,5 +345,5 @@ def too_old(ended: datetime, days: float, now: datetime, path: str) -> list[Prob
     """What ended so long ago is at most so many days old."""
     if (now - ended).total_seconds() <= days * 86_400:
         return []
-    message = f"ended at {ended.isoformat()}, more than {days:g} days before {now.isoformat()}"
+    message = f"ended at {timestamp(ended)}, more than {days:g} days before {timestamp(now)}"
     return [Problem("too-old", path, message)]

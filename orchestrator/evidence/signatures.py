@@ -48,7 +48,7 @@ def against(key: TrustedKey, moment: Moment | None) -> tuple[str, str] | None:
         if key.valid_from or key.valid_until:
             return "untrusted-signer", f"{key.name} is valid for a time, and when it signed is open"
         return None
-    if key.valid_from and time < key.valid_from:
+    if key.valid_from and time < key.valid_from and not moment.later:
         begins = timestamp(key.valid_from)
         return "key-not-yet-valid", f"{key.name} is valid from {begins}, signed {timestamp(time)}"
     if key.valid_until and time > key.valid_until:
@@ -105,10 +105,10 @@ def check_countersigners(
 ) -> tuple[list[Signed], list[Problem]]:
     """Return the persons' keys that signed a manifest too, by role, and which roles are too few.
 
-    When they signed is nowhere proven. So a key's window says for which runs its word counts, and
-    the word of a revoked key counts for none.
+    When they signed is nowhere proven, but that it was after the run. So a key that was over by
+    then does not count, and the word of a revoked key counts for no run.
     """
-    when = Moment(moment.logged, moment.proven) if moment else None
+    when = Moment(moment.logged, moment.proven, later=True) if moment else None
     every: list[Signed] = []
     problems: list[Problem] = []
     for role in COUNTERSIGNERS:

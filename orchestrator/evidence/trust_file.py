@@ -7,19 +7,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from orchestrator.evidence import approvals, timestamps
+from orchestrator.evidence import approvals
 from orchestrator.evidence.keys import key_id, load_public_key, parse_public_key
-from orchestrator.evidence.timestamps import Authority
 from orchestrator.evidence.trust import Thresholds, Trust, TrustedKey, Witness
 from orchestrator.model.canonical import StrictJsonError, strict_loads
 from orchestrator.model.errors import InputError
 from orchestrator.model.fact import parse_timestamp
 from orchestrator.model.schema import check
+
+if TYPE_CHECKING:
+    from orchestrator.evidence.timestamps import Authority
 
 SCHEMA = "anlan.trust/v1"
 _TELL = "keep one of them"
@@ -78,11 +80,10 @@ def trust_of(data: Mapping[str, Any], *, file: str = "") -> Trust:
         reader.authority(one, f"$.timestamp_authorities[{n}]")
         for n, one in enumerate(data.get("timestamp_authorities", ()))
     )
-    reader.once("$.keys", "name", (one.name for one in signers))
+    parts = (signers, witnesses, authorities)
+    reader.once("$", "name", (one.name for part in parts for one in part))
     reader.once("$.keys", "key", (one.id for one in signers))
-    reader.once("$.witnesses", "name", (one.name for one in witnesses))
     reader.once("$.witnesses", "key", (key_id(one.key) for one in witnesses))
-    reader.once("$.timestamp_authorities", "name", (one.name for one in authorities))
     reader.once(
         "$.timestamp_authorities",
         "roots and intermediates",
@@ -144,6 +145,8 @@ class _Reader:
         return Witness(one["name"], key, begins, ends)
 
     def authority(self, one: Mapping[str, Any], path: str) -> Authority:
+        from orchestrator.evidence import timestamps  # noqa: PLC0415  (certificates are slow)
+
         begins, ends = self.window(one, path)
         try:
             return timestamps.authority(

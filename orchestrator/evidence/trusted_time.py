@@ -11,12 +11,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from orchestrator.evidence import layout, note, timestamps
+from orchestrator.evidence import layout, note
 from orchestrator.evidence.bindings import Problem
 from orchestrator.evidence.dsse import SignatureError
 from orchestrator.evidence.entries import Entry
 from orchestrator.evidence.note import Checkpoint
-from orchestrator.evidence.timestamps import TimestampError
 from orchestrator.evidence.trust import Thresholds, Trust
 from orchestrator.model.fact import timestamp
 
@@ -28,12 +27,14 @@ CLOCK_TOLERANCE = timedelta(seconds=5)
 class Moment:
     """When something was signed: `logged` by the log's own word, the rest by the word of others.
 
-    `proven` is when it existed at the latest; `witnessed` when its log's signature did.
+    `proven` is when it existed at the latest; `witnessed` when its log's signature did. With
+    `later` it was signed then or at any time since: a manifest, whose run these times are of.
     """
 
     logged: datetime | None = None
     proven: datetime | None = None
     witnessed: datetime | None = None
+    later: bool = False
 
     @property
     def time(self) -> datetime | None:
@@ -97,6 +98,11 @@ def timestamps_of(
     checkpoint: Checkpoint, kind: str, contents: Mapping[str, bytes], trust: Trust
 ) -> tuple[dict[str, datetime], list[Problem]]:
     """Return the trusted authorities whose tokens in the bundle hold, and what is wrong."""
+    if not trust.authorities:
+        return {}, []
+    # certificates take a while to import, and most evidence has no timestamps
+    from orchestrator.evidence import timestamps  # noqa: PLC0415
+
     digest = hashlib.sha256(checkpoint.body).digest()
     found: dict[str, datetime] = {}
     problems: list[Problem] = []
@@ -106,7 +112,7 @@ def timestamps_of(
             continue
         try:
             token = timestamps.verify(contents[path], digest, [one])
-        except TimestampError as error:
+        except timestamps.TimestampError as error:
             problems.append(Problem(error.code, path, str(error)))
             continue
         found[one.name] = token.time + timedelta(seconds=token.accuracy_seconds or 0)

@@ -8,7 +8,7 @@ the first.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -82,7 +82,7 @@ class Expectation:
 class Verification:
     """The outcome. `summary`: verdict, measurements and policy counts as derived again here.
 
-    It is worth what `status` says: of a bundle that is not VALID it proves nothing.
+    It is worth what `status` says: of a bundle neither VALID nor STALE it proves nothing.
     """
 
     status: Status
@@ -132,6 +132,7 @@ class _Verifier:
         checks = [signatures.check_envelope]
         if payload_type == bundle.MANIFEST_TYPE:
             checks.append(signatures.check_countersigners)
+            moment = replace(moment, later=True) if moment else None
         for check_signers in checks:
             signed, problems = check_signers(envelope, payload_type, self.trust, moment, path)
             self.signed += signed

@@ -51,12 +51,12 @@ package `cryptography`; no network, no state, and it writes nothing.
   python3 anlan-verify.pyz BUNDLE --trust KEYFILE [--json]
   python3 anlan-verify.pyz --help
 
-Exit code 0: VALID; 1: INVALID, INCOMPLETE or UNTRUSTED; 2: unusable input.
+Exit code 0: VALID; 1: INVALID, UNTRUSTED, INCOMPLETE or STALE; 2: unusable input.
 
-The key file must come from the owner of the environment by a way that you trust, never with the
-bundle. Get this file by a way that you trust too, or make it yourself: whoever has anlan {version}
-with these packages makes the same bytes by `anlan evidence verifier`, and compares the sha256 of
-the whole file.
+KEYFILE is a public key, or a trust file. A key must come from the owner of the environment by a way
+that you trust, never with the bundle. Get this file by a way that you trust too, or make it
+yourself: whoever has anlan {version} with these packages makes the same bytes by `anlan evidence
+verifier`, and compares the sha256 of the whole file.
 
 It is a zip archive: `unzip anlan-verify.pyz -d folder` to read it. SHA256SUMS lists every file of
 it. Below orchestrator/ is Anlan; rpds.py is Anlan's stand-in for a package written in Rust. The

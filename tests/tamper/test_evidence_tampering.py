@@ -1,8 +1,8 @@
 """Every way to tamper with a bundle is refused and named. Numbers: the project's list of cases.
 
 Of that list, these need parts that the format does not have yet and come with them:
-22 (validUntil: control results carry no validity yet), 26 (witnesses), 27 (timestamps),
-28 (key validity: one trust key, no dates), 29 (clock set back between runs), 30 and 31 (PDF, XLSX).
+22 (validUntil: control results carry no validity yet), 30 and 31 (PDF, XLSX).
+26 to 29 and 37 are in test_trust_tampering.
 """
 
 from __future__ import annotations

@@ -6,22 +6,26 @@ Numbers: the project's list of cases of tampering. The standalone verifier is as
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from authorities import Openssl, Validity, make, resigned
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from forgers import SAMPLE, Good
+from forgers import SAMPLE, Good, build
 
 from orchestrator.evidence import Expectation, LocalSigner, bundle, dsse, note, proofs
 from orchestrator.evidence import layout as at
+from orchestrator.evidence.approvals import decide
 from orchestrator.evidence.countersign import countersign
 from orchestrator.evidence.note import NoteSignature
+from orchestrator.evidence.waivers import make as make_waiver
 from orchestrator.model.fact import timestamp
 from orchestrator.report import render_bundle
 
@@ -420,8 +424,18 @@ def test_a_key_follows_another_and_each_counts_for_its_time(good: Good) -> None:
     fresh = key("2027", next_, "orchestrator", "log", valid_from=turn)
     trust = trust_in(good, keys=[fresh, old])
     assert codes(good, good.packed, trust) == VALID
+    again = sealed(good, {}, next_)  # exported once more after the turn
+    assert codes(good, again, trust) == VALID
     early = sealed(good, {at.RUN_STATEMENT: good.statement("run", lambda _: None, next_)})
     assert codes(good, early, trust) == ("UNTRUSTED", {"key-not-yet-valid"})
+
+
+def test_a_bundle_that_a_key_packed_which_was_over_before_the_run(good: Good) -> None:
+    old = new()
+    over = key("old", old, "orchestrator", valid_until=timestamp(STARTED - DAY))
+    keys = [key("evidence", good.signer, "orchestrator", "log"), over]
+    packed = sealed(good, {}, old)
+    assert codes(good, packed, trust_in(good, keys=keys)) == ("UNTRUSTED", {"key-expired"})
 
 
 # 29: the clock set back
@@ -549,3 +563,97 @@ def test_a_countersignature_over_another_manifest_does_not_hold(good: Good, fail
     status, found = codes(good, good.pack(**{at.MANIFEST_ENVELOPE: forged}), trust)
     assert status == "INVALID"
     assert "bad-signature" in found
+
+
+# whose word on a plan counts
+
+
+@pytest.fixture(scope="module")
+def approver() -> LocalSigner:
+    return new()
+
+
+@pytest.fixture(scope="module")
+def rule(approver: LocalSigner) -> dict[str, Any]:
+    listed = [{"name": "li-wei", "public_key": approver.public_key_pem()}]
+    return {"schema": "anlan.approvals/v1", "required": 1, "approvers": listed}
+
+
+@pytest.fixture(scope="module")
+def approved(
+    tmp_path_factory: pytest.TempPathFactory,
+    signer: LocalSigner,
+    approver: LocalSigner,
+    rule: dict[str, Any],
+) -> Good:
+    """A drill that an approver of the environment's rule approved."""
+
+    def approve(run_dir: Path) -> None:
+        plan = json.loads((run_dir / "plan.json").read_bytes())
+        name, envelope = decide(plan, "approve", approver, "", SAMPLE.started_at)
+        path = run_dir / "raw/approvals" / f"{name}.json"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(envelope)
+
+    sample = replace(SAMPLE, rule=rule)
+    return build(tmp_path_factory.mktemp("approved"), sample, signer, prepare=approve)
+
+
+def test_case_37_an_approval_counts_by_a_key_with_that_role_alone(
+    approved: Good, approver: LocalSigner, witnesses: dict[str, LocalSigner]
+) -> None:
+    own = key("evidence", approved.signer, "orchestrator", "log")
+    for others, expected in (
+        ([], VALID),
+        ([key("li-wei", approver, "approver")], VALID),
+        ([key("wang", new(), "approver")], ("UNTRUSTED", {"wrong-role"})),
+        (
+            [key("li-wei", approver, "operator"), key("wang", new(), "approver")],
+            ("UNTRUSTED", {"wrong-role"}),
+        ),
+        (
+            [key("li-wei", approver, "approver", valid_until=timestamp(STARTED - DAY))],
+            ("UNTRUSTED", {"key-expired"}),
+        ),
+    ):
+        trust = trust_in(approved, keys=[own, *others])
+        assert codes(approved, approved.packed, trust) == expected
+
+
+def test_the_approval_rule_of_the_trust_is_the_one_that_must_have_been_followed(
+    good: Good, approved: Good, rule: dict[str, Any]
+) -> None:
+    trust = trust_in(approved, approvals=rule)
+    assert codes(approved, approved.packed, trust) == VALID
+    someone = [{"name": "li-wei", "public_key": new().public_key_pem()}]
+    other = {**rule, "approvers": someone}
+    assert codes(approved, approved.packed, trust_in(approved, approvals=other)) == (
+        "INVALID",
+        {"approval-rule"},
+    )
+    # what is asked for on the command line wins
+    status = codes(approved, approved.packed, trust_in(approved, approvals=other), approvals=rule)
+    assert status == VALID
+
+
+def test_case_37_a_waiver_counts_by_a_key_with_the_role_of_approvers_alone(
+    tmp_path: Path, signer: LocalSigner, approver: LocalSigner, rule: dict[str, Any]
+) -> None:
+    begins = SAMPLE.started_at - 10 * DAY
+    wanted = {
+        "policy": "tls-version",
+        "subjects": ["common/front-door"],
+        "environment": "local",
+        "owner": "Li Wei",
+        "reason": "the proxy is replaced",
+        "from": timestamp(begins),
+        "until": timestamp(begins + 30 * DAY),
+    }
+    kept = {"one.json": make_waiver(rule, wanted, approver, begins)[1]}
+    sample = replace(SAMPLE, drill="restore", weak_tls=True, waiver_rule=rule, waivers=kept)
+    waived = build(tmp_path, sample, signer)
+    own = key("evidence", signer, "orchestrator", "log")
+    trust = trust_in(waived, keys=[own, key("li-wei", approver, "approver")])
+    assert codes(waived, waived.packed, trust) == VALID
+    trust = trust_in(waived, keys=[own, key("wang", new(), "approver")])
+    assert codes(waived, waived.packed, trust) == ("UNTRUSTED", {"wrong-role"})
