@@ -65,7 +65,7 @@ class HttpWitness:
                 body = self._body(answer, deadline)
                 return Answer(answer.status_code, body, answer.headers.get("Content-Type", ""))
         except requests.RequestException as error:
-            raise self._down(f"did not answer: {error}") from error
+            raise self._down(f"did not answer: {_why(error)}") from error
 
     def _body(self, answer: requests.Response, deadline: float) -> bytes:
         body = b""
@@ -82,3 +82,9 @@ class HttpWitness:
             f"the witness at {self.url} {what}",
             "see that it runs and is reached; `anlan evidence log cosign` asks again",
         )
+
+
+def _why(error: requests.RequestException) -> str:
+    """What went wrong, without the name of the connection and of its pool before it."""
+    reason = getattr(error.args[0], "reason", None) if error.args else None
+    return str(reason or error).rpartition("): ")[2]

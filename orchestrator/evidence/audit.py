@@ -133,7 +133,7 @@ def audit(
         vouched = vouching.outcomes_of(log.log_of(state, environment).folder)
         problems += vouching.contradictions(vouched, name)
     except InfrastructureError as error:
-        problems.append(Problem("log-checkpoint", name, error.what))
+        problems.append(Problem("malformed", name, error.what))
     finished = {entry.run_id for entry in entries if entry.kind == "run"}
     planned = {entry.run_id for entry in entries if entry.kind == "plan"}
     return Audit(

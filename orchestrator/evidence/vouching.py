@@ -99,11 +99,12 @@ class Outcome:
     def __str__(self) -> str:
         """Return it as a sentence for people."""
         who = f"{'witness' if self.kind == 'witness' else 'timestamp authority'} {self.name}"
+        log = f"the log of {self.size} {'entry' if self.size == 1 else 'entries'}"
         if self.result == "vouched":
-            return f"{who} vouches for the log of {self.size} entries"
+            return f"{who} vouches for {log}"
         if self.result == "contradicted":
-            return f"ALARM: {who} contradicts the log of {self.size} entries: {self.message}"
-        return f"{who} did not vouch for the log of {self.size} entries: {self.message}"
+            return f"ALARM: {who} contradicts {log}: {self.message}"
+        return f"{who} did not vouch for {log}: {self.message}"
 
 
 class Contradiction(InfrastructureError):
@@ -157,7 +158,7 @@ def outcomes_of(folder: Path) -> list[Outcome]:
         return [Outcome(**{**one, "at": parse_timestamp(one["at"])}) for one in found]
     except FileNotFoundError:
         return []
-    except (OSError, StrictJsonError, KeyError, TypeError, ValueError) as error:
+    except (OSError, StrictJsonError, LookupError, TypeError, ValueError, AttributeError) as error:
         raise InfrastructureError(
             f"{path} is damaged: {error}", "remove it; `anlan evidence log cosign` writes it anew"
         ) from error

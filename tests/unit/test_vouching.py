@@ -239,7 +239,8 @@ def test_one_that_is_down_is_noted_and_caught_up_with_the_next_append(
     assert note.witnessed(proven(run_dir, "run"), keys).keys() == {NAME}
     assert place.results() == {NAME: "vouched", other.name: "failed", TSA: "vouched"}
     assert len(place.warnings) == 2
-    assert "witness second.site/w2 did not vouch for the log of 1 entries" in place.warnings[0]
+    assert "witness second.site/w2 did not vouch for the log of 1 entry" in place.warnings[0]
+    assert place.warnings[0].endswith("[Errno 111] Connection refused")
     assert place.audit().status == "VALID"
     assert [one.name for one in place.audit().vouching if one.result == "failed"] == [other.name]
     place.warnings.clear()
@@ -258,7 +259,7 @@ def test_one_that_hangs_costs_a_bounded_time_and_nothing_else(
         place.vouchers = Vouchers((folder_of(watched), hung), (authority, late), seconds=1.0)
         began = time.monotonic()
         run_dir = place.plan()
-        assert 1.0 <= time.monotonic() - began < 2.5
+        assert 1.0 <= time.monotonic() - began < 8
     assert note.witnessed(proven(run_dir, "plan"), {NAME: watched.public_key})
     assert token(run_dir, "plan")
     failed = {name for name, result in place.results().items() if result == "failed"}
@@ -403,6 +404,21 @@ def test_a_token_over_an_older_head_is_not_kept_beside_a_newer_proof(
     place.store().record_plan(run_dir)
     assert proven(run_dir, "plan").size == 2
     assert not list(run_dir.glob("log/*.tst"))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"[]", b"{}", b'{"outcomes":[1]}', b'{"outcomes":[{"at":1}]}', b'{"outcomes":[{}]}'],
+)
+def test_a_note_of_the_last_answers_that_is_damaged_is_named(
+    place: Place, watched: WitnessFolder, content: bytes
+) -> None:
+    place.vouchers = Vouchers((folder_of(watched),))
+    place.run()
+    (place.log.folder / "vouching.json").write_bytes(content)
+    assert [one.code for one in place.audit().problems] == ["malformed"]
+    place.store().cosign("local")
+    assert place.audit().problems == ()
 
 
 def test_a_schedule_is_vouched_for_too(place: Place, watched: WitnessFolder) -> None:
@@ -552,7 +568,7 @@ def test_the_command_asks_who_did_not_vouch_yet(
             file.write_text(json.dumps({**descriptor, "evidence": wished}))
             done = anlan("evidence", "log", "cosign", "local", state=place.state)
             assert done.returncode == code, done.stdout + done.stderr
-            assert f"local: witness {NAME} vouches for the log of 1 entries" in done.stdout
+            assert f"local: witness {NAME} vouches for the log of 1 entry" in done.stdout
     shown = anlan("evidence", "log", "cosign", "--json", state=place.state)
     assert [one["result"] for one in json.loads(shown.stdout)["local"]] == ["vouched"] * 2
     stamp = (place.log.folder / f"checkpoint.{TSA}.tst").read_bytes()
