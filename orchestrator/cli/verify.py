@@ -98,7 +98,8 @@ def verify(
     """
     from orchestrator.evidence import Expectation, Trust  # noqa: PLC0415
     from orchestrator.evidence import verify as verify_bundle  # noqa: PLC0415
-    from orchestrator.evidence.verify_period import Asked, is_period, verify_period  # noqa: PLC0415
+    from orchestrator.evidence.period_bindings import Asked  # noqa: PLC0415
+    from orchestrator.evidence.verify_period import is_period, verify_period  # noqa: PLC0415
 
     trusted = Trust.of(load_keys(trust), threshold)
     expect = Expectation(run_id, environment, moment(not_before, "--not-before"), _rule(rule))

@@ -50,8 +50,9 @@ from orchestrator.evidence import (
 )
 from orchestrator.evidence.entries import Entry, leaf_of
 from orchestrator.evidence.log import log_of
+from orchestrator.evidence.period_bindings import Asked
 from orchestrator.evidence.period_layout import plan_path, run_path
-from orchestrator.evidence.verify_period import Asked, Limits, is_period, verify_period
+from orchestrator.evidence.verify_period import Limits, is_period, verify_period
 from orchestrator.model.canonical import canonical, sha256
 
 HEAD = "log/checkpoint"
