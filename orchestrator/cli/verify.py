@@ -248,8 +248,8 @@ def _show_period(bundle: Path, found: Verification) -> None:
         f"{count} {_verdict(verdict)}" for verdict, count in summary["verdicts"].items()
     )
     counted = f"{len(summary['runs'])} finished, {len(summary['unfinished'])} unfinished"
-    echo(f"  {'runs':<10}{counted}, {len(summary['missing'])} due and not there")
-    echo(f"  {'verdicts':<10}{verdicts or 'none'}  (derived again)")
+    echo(f"  {'runs':<13}{counted}, {len(summary['missing'])} due and not there")
+    echo(f"  {'verdicts':<13}{verdicts or 'none'}  (derived again)")
     rows = [
         ("period", f"{summary['since']} until {summary['until']}, of {summary['environment']}"),
         *(
