@@ -44,6 +44,7 @@ from orchestrator.evidence import (
     merkle,
     note,
     period_layout,
+    statement,
     stored,
     tiles,
     verify,
@@ -423,6 +424,27 @@ def test_case_16_another_systems_name_is_written_into_it(forge: Forger) -> None:
         manifest["environment"] = "erp-production"
 
     assert {"other-environment", "bad-schedule"} <= forge.codes(forge.seal({}, change))
+
+
+def test_case_16_another_systems_plan_is_logged_with_the_stolen_key(forge: Forger) -> None:
+    signer = forge.made.signer
+    data = json.loads(dsse.parse(forge.contents[plan_path(UNFINISHED)]).payload)
+    data["predicate"]["plan"]["environment"]["name"] = "erp-production"
+    data["predicate"]["plan"]["run_id"] = data["predicate"]["runId"] = "foreign"
+    envelope = dsse.sign(canonical(data), statement.PAYLOAD_TYPE, signer)
+    entries = forge.entries()
+    place = next(one.index for one in entries if one.run_id == DECEMBER)
+    time = entries[place - 1].time_text
+    more = leaf_of("plan", "foreign", sha256(envelope.payload), time)
+    leaves = [one.leaf for one in entries]
+    relogged = forge.relog([*leaves[:place], more, *leaves[place:]])
+
+    def change(manifest: dict[str, Any]) -> None:
+        forge.headed(relogged)(manifest)
+        manifest["unfinished"].append("foreign")
+
+    packed = forge.seal({**relogged, plan_path("foreign"): envelope.to_bytes()}, change)
+    assert forge.codes(packed) == {"other-environment"}
 
 
 def test_case_24_a_run_comes_from_a_fork_of_the_log(forge: Forger, tmp_path: Path) -> None:
