@@ -426,6 +426,24 @@ def test_case_16_another_systems_name_is_written_into_it(forge: Forger) -> None:
     assert {"other-environment", "bad-schedule"} <= forge.codes(forge.seal({}, change))
 
 
+def test_case_16_another_systems_log_is_shown_for_a_time_without_runs(
+    forge: Forger, made: Made
+) -> None:
+    since = SINCE - timedelta(days=90)
+    out = made.export(forge.folder / "quiet.zip", since, SINCE - timedelta(days=9))
+    quiet = forger(made, out, forge.folder)
+    true = note.parse(quiet.contents[HEAD])
+    origin = "anlan.dev/log/erp-production/0123456789abcdef"
+    other = note.sign(replace(true, origin=origin), made.signer)
+
+    def change(manifest: dict[str, Any]) -> None:
+        manifest["origin"] = origin
+
+    assert quiet.check(quiet.pack({})).status == "VALID"
+    packed = quiet.seal({HEAD: other.to_bytes()}, change)
+    assert quiet.codes(packed) == {"other-environment"}
+
+
 def test_case_16_another_systems_plan_is_logged_with_the_stolen_key(forge: Forger) -> None:
     signer = forge.made.signer
     data = json.loads(dsse.parse(forge.contents[plan_path(UNFINISHED)]).payload)
