@@ -186,6 +186,30 @@ def test_the_true_bundle_lacks_the_run_that_was_never_run_and_nothing_else(forge
     assert forge.seal({}).read_bytes() == forge.pack({}).read_bytes(), "seal makes another"
 
 
+def test_case_01_a_run_is_exchanged_for_another_true_bundle_of_it(forge: Forger) -> None:
+    """Without its report, it is valid by itself; it is not what the manifest was signed for."""
+    files = bundle.unpack(forge.contents[run_path(PASSED)])
+    for path in (layout.REPORT, *period_layout.OWN):
+        files.pop(path)
+    other: Files = {run_path(PASSED): bundle.pack(files, forge.made.signer)}
+    assert forge.codes(forge.pack(other)) == {"digest-mismatch"}
+
+
+def test_case_01_the_manifest_differs_from_the_signed_one(forge: Forger) -> None:
+    manifest = json.loads(forge.contents[layout.MANIFEST])
+    manifest["files"].reverse()
+    packed = forge.pack({layout.MANIFEST: canonical(manifest)})
+    assert forge.codes(packed) == {"manifest-mismatch"}
+
+
+@pytest.mark.parametrize("path", [HEAD, run_path(PASSED)])
+def test_case_01_a_size_is_signed_that_is_none(forge: Forger, path: str) -> None:
+    def change(manifest: dict[str, Any]) -> None:
+        next(one for one in manifest["files"] if one["path"] == path)["size_bytes"] += 1
+
+    assert forge.codes(forge.seal({}, change)) == {"digest-mismatch"}
+
+
 def test_case_04_a_failed_run_is_left_out(forge: Forger) -> None:
     found = forge.check(forge.pack({run_path(FAILED): None}))
     assert found.status == "INCOMPLETE"

@@ -261,6 +261,11 @@ def test_an_archive_is_what_any_reader_of_zips_takes_it_for(tmp_path: Path) -> N
     assert {name: opened.read(name, 2**20) for name in opened.members} == files
     with pytest.raises(PackageError, match="over the limits"):
         opened.read("b/c", 99_999)
+    torn = bytearray((tmp_path / "one.zip").read_bytes())
+    torn[opened.members["b/c"].start] ^= 1
+    (tmp_path / "one.zip").write_bytes(torn)
+    with pytest.raises(PackageError, match="is damaged"):
+        stored.opened(tmp_path / "one.zip").read("b/c", 2**20)
 
 
 def test_an_archive_that_a_zip_cannot_hold_is_refused_and_leaves_nothing(
