@@ -103,7 +103,8 @@ def verify(
     """
     from orchestrator.evidence import Expectation, trust_file  # noqa: PLC0415
     from orchestrator.evidence import verify as verify_bundle  # noqa: PLC0415
-    from orchestrator.evidence.verify_period import Asked, is_period, verify_period  # noqa: PLC0415
+    from orchestrator.evidence.period_bindings import Asked  # noqa: PLC0415
+    from orchestrator.evidence.verify_period import is_period, verify_period  # noqa: PLC0415
 
     trusted = trust_file.load(trust, threshold)
     expect = Expectation(
@@ -255,8 +256,8 @@ def _show_period(bundle: Path, found: Verification) -> None:
         f"{count} {_verdict(verdict)}" for verdict, count in summary["verdicts"].items()
     )
     counted = f"{len(summary['runs'])} finished, {len(summary['unfinished'])} unfinished"
-    echo(f"  {'runs':<10}{counted}, {len(summary['missing'])} due and not there")
-    echo(f"  {'verdicts':<10}{verdicts or 'none'}  (derived again)")
+    echo(f"  {'runs':<13}{counted}, {len(summary['missing'])} due and not there")
+    echo(f"  {'verdicts':<13}{verdicts or 'none'}  (derived again)")
     rows = [
         ("period", f"{summary['since']} until {summary['until']}, of {summary['environment']}"),
         *(

@@ -27,8 +27,8 @@ def row_of(run_id: str, one: Examined | None) -> dict[str, Any]:
     """Return a run of the summary; what is not known of it is empty. A miss has that verdict."""
     summary = one.verification.summary if one else {}
     verdict = summary.get("verdict") or "unknown"
-    if one and one.said and one.said.is_missed:
-        verdict = "missed"
+    if one and one.said and one.said.is_missed and verdict == "inconclusive":
+        verdict = "missed"  # never instead of a failure
     return {
         "run_id": run_id,
         "drill": summary.get("drill", ""),

@@ -7,6 +7,7 @@ bundle is (`orchestrator.evidence.verify`), one at a time, by as many processes 
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.evidence import (
-    bindings,
     bundle,
     dsse,
     layout,
@@ -26,8 +26,8 @@ from orchestrator.evidence import (
     merkle,
     parallel,
     patience,
+    period_bindings,
     period_layout,
-    predicates,
     schedules,
     signatures,
     statement,
@@ -38,6 +38,7 @@ from orchestrator.evidence import (
 from orchestrator.evidence.bindings import Problem
 from orchestrator.evidence.entries import Entry, LogError
 from orchestrator.evidence.note import Checkpoint
+from orchestrator.evidence.period_bindings import Asked
 from orchestrator.evidence.period_layout import Selection
 from orchestrator.evidence.period_runs import Examined, examine, row_of
 from orchestrator.evidence.status import status_of
@@ -45,7 +46,7 @@ from orchestrator.evidence.trust import Trust
 from orchestrator.evidence.trusted_time import Moment, Vouched
 from orchestrator.evidence.verify import Expectation, Rederive, Verification
 from orchestrator.model.canonical import StrictJsonError, canonical_loads, sha256
-from orchestrator.model.errors import InputError
+from orchestrator.model.errors import InfrastructureError, InputError
 from orchestrator.model.fact import parse_timestamp, timestamp
 from orchestrator.model.schema import check
 
@@ -63,17 +64,6 @@ class Limits:
     file_bytes: int = 256 * 2**20
     seconds: float = 300.0
     run: bundle.Limits = field(default_factory=bundle.Limits)
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What the auditor asked for besides `Expectation`: exactly this period, of the log that
-    `known`, a checkpoint that he kept, is of.
-    """
-
-    since: datetime | None = None
-    until: datetime | None = None
-    known: Checkpoint | None = None
 
 
 def is_period(file: Path) -> bool:
@@ -107,7 +97,8 @@ def verify_period(
     `processes`: how many verify runs at once, None for one each core. The answer does not depend
     on it. `progress` is told how many of how many runs are done.
     Statuses as of `verify`; INCOMPLETE also when a run of the log, or one that its schedules made
-    due, is not there. Raises InputError when the file cannot be read; never for what it holds.
+    due, is not there. Raises InputError when the file cannot be read, InfrastructureError when a
+    process of the verification was killed; never for what the file holds.
     """
     limits = limits or Limits()
     try:
@@ -126,6 +117,8 @@ def verify_period(
         found.say("too-costly", "", f"not verified within {limits.seconds:g} s")
     except bundle.PackageError as error:
         found.say(error.code, error.path, str(error))
+    except InfrastructureError:
+        raise
     except Exception as error:  # noqa: BLE001  (hostile input: whatever it breaks, it is not valid)
         found.say("malformed", "", f"cannot be judged: {error!r}")
     problems = tuple(dict.fromkeys(found.problems))
@@ -159,11 +152,13 @@ class _Period:
         self.manifest = self._manifest()
         if not self.manifest or self.head is None:
             return
-        self._check_log()
         since, until = self._span()
         self.selection = period_layout.select(self.entries, since, until)
-        self._check_lists()
-        self.planned = list(self._plans())
+        self.problems += period_bindings.check_head(self.manifest, self.head, self.entries)
+        self.problems += period_bindings.check_lists(
+            self.manifest, self.selection, self.entries, self.archive.members.keys()
+        )
+        self.planned = [self._plan(*one) for one in self.selection.unfinished.items()]
         self.missing = list(self._due(since, until))
 
     def _span(self) -> tuple[datetime, datetime]:
@@ -252,85 +247,19 @@ class _Period:
         _, more = signatures.check_checkpoint(head, self.trust, self.moment, name)
         self.problems += problems + more
 
-    def _check_log(self) -> None:
-        """The log is the one of the manifest and of its environment, and logs nothing twice."""
-        if (head := self.head) is None:
-            return
-        name = f"{period_layout.LOG}{tiles.CHECKPOINT}"
-        stated = tuple(self.manifest[key] for key in ("origin", "log_size", "root"))
-        if stated != (head.origin, head.size, head.root.hex()):
-            self.say("log-mismatch", name, "is not the head that the manifest names")
-        environment = self.manifest["environment"]
-        if not head.origin.startswith(f"anlan.dev/log/{environment}/"):
-            self.say("other-environment", name, f"is the log {head.origin}")
-        times = Counter((e.kind, e.run_id) for e in self.entries if e.kind != schedules.KIND)
-        for (kind, run_id), count in times.items():
-            if count > 1:
-                message = f"the {kind} of {run_id} was logged {count} times"
-                self.say("duplicate-log-entry", name, message)
-            if not times["plan", run_id]:
-                self.say("log-mismatch", name, f"the {kind} of {run_id} was logged without a plan")
-
-    def _check_lists(self) -> None:
-        """The runs and files are those that the log and the period call for."""
-        for key, runs, path_of in (
-            ("runs", self.selection.finished, period_layout.run_path),
-            ("unfinished", self.selection.unfinished, period_layout.plan_path),
-        ):
-            stated = list(self.manifest[key])
-            for run_id in runs:
-                if run_id not in stated:
-                    message = (
-                        f"belongs to the period (log entry {runs[run_id].index}) and is not "
-                        f"among its {key}"
-                    )
-                    self.say("missing-run", path_of(run_id), message)
-            for run_id in stated:
-                if run_id not in runs:
-                    message = f"the log does not have it among the {key} of the period"
-                    self.say("unlogged-run", path_of(run_id), message)
-            if sorted(stated) == sorted(runs) and stated != list(runs):
-                message = f"its {key} are not in the order of their plans"
-                self.say("malformed", layout.MANIFEST, message)
-        wanted = period_layout.paths_of(self.entries, self.selection)
-        there = set(self.archive.members) - period_layout.OWN
-        for path in sorted(wanted - there):
-            is_run = path.startswith(period_layout.RUNS)
-            code = "missing-run" if is_run else "missing-file"
-            self.say(code, path, "the log says that it must be there")
-        for path in sorted(there - wanted):
-            is_run = path.startswith(period_layout.RUNS)
-            code = "unlogged-run" if is_run else "extra-file"
-            self.say(code, path, "nothing in the log calls for it")
-
-    def _plans(self) -> Iterator[dict[str, Any]]:
-        """What the signed plans of the unfinished runs say."""
-        for run_id, entry in self.selection.unfinished.items():
-            path = period_layout.plan_path(run_id)
-            row = {"run_id": run_id, "drill": "", "planned_at": entry.time_text}
-            if path not in self.archive.members:
-                yield row  # said already
-                continue
-            payload = self._payload(path, statement.PAYLOAD_TYPE)
-            if payload is None:
-                yield row
-                continue
-            if sha256(payload) != entry.statement:
-                self.say("log-mismatch", path, f"another plan was logged (entry {entry.index})")
-            try:
-                data = canonical_loads(payload)
-                predicates.check_statement(data)
-                plan = data["predicate"]["plan"]
-                if data["predicateType"] != statement.PREDICATES["plan"]:
-                    self.say("wrong-predicate", path, "is no statement of a plan")
-                if plan["run_id"] != run_id:
-                    self.say("other-run", path, f"is the plan of {plan['run_id']!r}")
-                if plan["environment"]["name"] != self.manifest["environment"]:
-                    self.say("other-environment", path, "is a plan for another environment")
+    def _plan(self, run_id: str, entry: Entry) -> dict[str, Any]:
+        """What the signed plan of an unfinished run says."""
+        path = period_layout.plan_path(run_id)
+        row = {"run_id": run_id, "drill": "", "planned_at": entry.time_text}
+        if path not in self.archive.members:  # said already
+            return row
+        payload = self._payload(path, statement.PAYLOAD_TYPE)
+        if payload is not None:
+            environment = self.manifest["environment"]
+            self.problems += period_bindings.check_plan(payload, path, entry, environment)
+            with contextlib.suppress(ValueError, KeyError, TypeError):  # said already
                 row["drill"] = period_layout.drill_of(payload)
-            except (StrictJsonError, InputError, KeyError, TypeError) as error:
-                self.say("malformed", path, f"is no statement of a plan: {error}")
-            yield row
+        return row
 
     def _due(self, since: datetime, until: datetime) -> Iterator[Slot]:
         """The runs that the schedules of the log made due in the period and it does not have."""
@@ -414,32 +343,10 @@ class _Period:
             for problem in dict.fromkeys(problems):
                 inner = f"{path}!{problem.path}" if problem.path else path
                 self.problems.append(replace(problem, path=inner))
-        self._check_asked(expect, asked)
+        self.problems += period_bindings.check_asked(
+            self.manifest, expect, asked, self.trust, self.moment.time
+        )
         return self._summary(examined, head)
-
-    def _check_asked(self, expect: Expectation | None, asked: Asked) -> None:
-        since, until = self._span()
-        environment = self.manifest["environment"]
-        if expect and expect.environment and environment != expect.environment:
-            message = f"is of {environment!r}, asked for {expect.environment!r}"
-            self.say("other-environment", layout.MANIFEST, message)
-        if self.trust.environment and environment != self.trust.environment:
-            message = f"is of {environment!r}, the trust is for {self.trust.environment!r}"
-            self.say("other-environment", layout.MANIFEST, message)
-        if expect and expect.not_before and since < expect.not_before:
-            message = f"begins at {timestamp(since)}, before {timestamp(expect.not_before)}"
-            self.say("too-old", layout.MANIFEST, message)
-        if (days := self.trust.max_age_days) is not None:
-            ended = min(until, self.moment.time or until)
-            now = (expect and expect.at) or log.utc_now()
-            self.problems += bindings.too_old(ended, days, now, layout.MANIFEST)
-        for word, is_at, wanted in (
-            ("begins", since, asked.since),
-            ("ends", until, asked.until),
-        ):
-            if wanted is not None and timestamp(is_at) != timestamp(wanted):
-                message = f"{word} at {timestamp(is_at)}, asked for {timestamp(wanted)}"
-                self.say("other-period", layout.MANIFEST, message)
 
     def _summary(self, examined: Mapping[str, Examined], head: Checkpoint) -> dict[str, Any]:
         rows = [row_of(run_id, examined.get(run_id)) for run_id in self.selection.finished]

@@ -44,14 +44,16 @@ from orchestrator.evidence import (
     merkle,
     note,
     period_layout,
+    statement,
     stored,
     tiles,
     verify,
 )
 from orchestrator.evidence.entries import Entry, leaf_of
 from orchestrator.evidence.log import log_of
+from orchestrator.evidence.period_bindings import Asked
 from orchestrator.evidence.period_layout import plan_path, run_path
-from orchestrator.evidence.verify_period import Asked, Limits, is_period, verify_period
+from orchestrator.evidence.verify_period import Limits, is_period, verify_period
 from orchestrator.model.canonical import canonical, sha256
 
 HEAD = "log/checkpoint"
@@ -182,6 +184,30 @@ def test_the_true_bundle_lacks_the_run_that_was_never_run_and_nothing_else(forge
         ("missing-scheduled-run", run_path(ABSENT))
     ]
     assert forge.seal({}).read_bytes() == forge.pack({}).read_bytes(), "seal makes another"
+
+
+def test_case_01_a_run_is_exchanged_for_another_true_bundle_of_it(forge: Forger) -> None:
+    """Without its report, it is valid by itself; it is not what the manifest was signed for."""
+    files = bundle.unpack(forge.contents[run_path(PASSED)])
+    for path in (layout.REPORT, *period_layout.OWN):
+        files.pop(path)
+    other: Files = {run_path(PASSED): bundle.pack(files, forge.made.signer)}
+    assert forge.codes(forge.pack(other)) == {"digest-mismatch"}
+
+
+def test_case_01_the_manifest_differs_from_the_signed_one(forge: Forger) -> None:
+    manifest = json.loads(forge.contents[layout.MANIFEST])
+    manifest["files"].reverse()
+    packed = forge.pack({layout.MANIFEST: canonical(manifest)})
+    assert forge.codes(packed) == {"manifest-mismatch"}
+
+
+@pytest.mark.parametrize("path", [HEAD, run_path(PASSED)])
+def test_case_01_a_size_is_signed_that_is_none(forge: Forger, path: str) -> None:
+    def change(manifest: dict[str, Any]) -> None:
+        next(one for one in manifest["files"] if one["path"] == path)["size_bytes"] += 1
+
+    assert forge.codes(forge.seal({}, change)) == {"digest-mismatch"}
 
 
 def test_case_04_a_failed_run_is_left_out(forge: Forger) -> None:
@@ -422,6 +448,45 @@ def test_case_16_another_systems_name_is_written_into_it(forge: Forger) -> None:
         manifest["environment"] = "erp-production"
 
     assert {"other-environment", "bad-schedule"} <= forge.codes(forge.seal({}, change))
+
+
+def test_case_16_another_systems_log_is_shown_for_a_time_without_runs(
+    forge: Forger, made: Made
+) -> None:
+    since = SINCE - timedelta(days=90)
+    out = made.export(forge.folder / "quiet.zip", since, SINCE - timedelta(days=9))
+    quiet = forger(made, out, forge.folder)
+    true = note.parse(quiet.contents[HEAD])
+    origin = "anlan.dev/log/erp-production/0123456789abcdef"
+    other = note.sign(replace(true, origin=origin), made.signer)
+
+    def change(manifest: dict[str, Any]) -> None:
+        manifest["origin"] = origin
+
+    assert quiet.check(quiet.pack({})).status == "VALID"
+    packed = quiet.seal({HEAD: other.to_bytes()}, change)
+    assert quiet.codes(packed) == {"other-environment"}
+
+
+def test_case_16_another_systems_plan_is_logged_with_the_stolen_key(forge: Forger) -> None:
+    signer = forge.made.signer
+    data = json.loads(dsse.parse(forge.contents[plan_path(UNFINISHED)]).payload)
+    data["predicate"]["plan"]["environment"]["name"] = "erp-production"
+    data["predicate"]["plan"]["run_id"] = data["predicate"]["runId"] = "foreign"
+    envelope = dsse.sign(canonical(data), statement.PAYLOAD_TYPE, signer)
+    entries = forge.entries()
+    place = next(one.index for one in entries if one.run_id == DECEMBER)
+    time = entries[place - 1].time_text
+    more = leaf_of("plan", "foreign", sha256(envelope.payload), time)
+    leaves = [one.leaf for one in entries]
+    relogged = forge.relog([*leaves[:place], more, *leaves[place:]])
+
+    def change(manifest: dict[str, Any]) -> None:
+        forge.headed(relogged)(manifest)
+        manifest["unfinished"].append("foreign")
+
+    packed = forge.seal({**relogged, plan_path("foreign"): envelope.to_bytes()}, change)
+    assert forge.codes(packed) == {"other-environment"}
 
 
 def test_case_24_a_run_comes_from_a_fork_of_the_log(forge: Forger, tmp_path: Path) -> None:
