@@ -22,7 +22,7 @@ from orchestrator.drivers.secrets import Secrets
 from orchestrator.evidence import layout, log, mirror
 from orchestrator.evidence.entries import LogError
 from orchestrator.evidence.mirror import Standing
-from orchestrator.evidence.tiles import CHECKPOINT
+from orchestrator.evidence.tiles import CHECKPOINT, TileError
 from orchestrator.model.environment import Environment
 from orchestrator.model.errors import AnlanError, InfrastructureError, Refused
 
@@ -109,6 +109,23 @@ def mirror_to(
 
     Raises InfrastructureError, or Refused when the bucket has another continuation of this log.
     """
+    try:
+        return _mirror_to(bucket, site, state, environment, report, whole=whole)
+    except OSError as error:
+        raise InfrastructureError(
+            f"the evidence in {state} cannot be read: {error}", "make it readable, then again"
+        ) from error
+
+
+def _mirror_to(
+    bucket: Bucket,
+    site: str,
+    state: Path,
+    environment: str,
+    report: Callable[[str], None],
+    *,
+    whole: bool,
+) -> int:
     with _alone(state, environment, site):
         while True:
             ours = mirror.standing(state, environment)
@@ -123,6 +140,8 @@ def mirror_to(
                         f"`anlan evidence restore {environment}`, or put it back from a copy",
                     ) from error
                 continue  # the log grew: a tile of this head is gone, the next has its place
+            except TileError as error:
+                raise log.log_of(state, environment).damaged(error) from error
             return ours.checkpoint.size
 
 
@@ -141,7 +160,8 @@ def _put(bucket: Bucket, ours: Standing, report: Callable[[str], None], *, whole
         ) from error
     if whole or there is None:
         there = None
-        listed = {(one.key, one.size_bytes) for one in bucket.versions(ours.prefix)}
+        versions = bucket.versions(ours.prefix)
+        listed = {(one.key, one.size_bytes) for one in versions if one.is_latest}
     else:
         listed = set()
     if whole:
@@ -158,7 +178,7 @@ def _put(bucket: Bucket, ours: Standing, report: Callable[[str], None], *, whole
 
 def _put_bundles(bucket: Bucket, ours: Standing, report: Callable[[str], None]) -> None:
     """The bundles of the log's runs, which a site that was down missed."""
-    there = {one.key for one in bucket.versions("", "/")}
+    there = {one.key for one in bucket.versions("", "/") if one.is_latest}
     for entry in ours.entries:
         key = f"{entry.run_id}.zip"
         bundle = ours.state / layout.BUNDLES / key

@@ -183,7 +183,9 @@ def test_whoever_has_the_stores_keys_can_hide_it_and_not_change_it(
     assert made.is_whole
     assert {one.copy.key for one in made.passed_over} == keys
     assert files(tmp_path / "again") == files(state)
-    assert keep(server.bucket(), state), "what is hidden is put again"
+    again = {*keep(server.bucket(), state), "backup-0001.zip"}
+    assert again == keys, "what is hidden is put again"
+    assert all(server.bucket().newest(key) for key in keys)
     assert audit(tmp_path / "again", "local", [SIGNER.public_key]).status == "VALID"
 
 
