@@ -193,7 +193,8 @@ def _show(made: Restored, state: Path, *, dry_run: bool) -> None:
     word, colour = ("whole", "green") if made.is_whole else ("incomplete", "yellow")
     whole = click.style(word, fg=colour, bold=True)
     echo(f"{whole}  {made.origin}: {made.entries} entries")
-    echo(f"  {len(made.written)} files and {runs} runs {did} in {state}")
+    files = len(made.written) - runs
+    echo(f"  runs: {runs}, other files: {files}, {did} in {state}")
     for one in made.passed_over:
         where = f"{one.copy.site}: {one.copy.key} (version {one.copy.version})"
         echo(f"  {click.style('passed over', fg='yellow')}  {where}: {one.why}")
