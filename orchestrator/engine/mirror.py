@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from orchestrator.drivers.evidence_bucket import evidence_bucket
 from orchestrator.drivers.objectstore import ObjectVersion
 from orchestrator.drivers.secrets import Secrets
-from orchestrator.evidence import layout, log, mirror
+from orchestrator.evidence import layout, log, mirror, note
 from orchestrator.evidence.entries import LogError
 from orchestrator.evidence.mirror import Standing
 from orchestrator.evidence.tiles import CHECKPOINT, TileError
@@ -33,8 +33,8 @@ _IMPATIENCE_SECONDS = 5.0
 class Bucket(Protocol):
     """A versioned bucket whose objects are locked; verbs raise InfrastructureError."""
 
-    def newest(self, key: str) -> bytes | None:
-        """The newest content of a key; None without one."""
+    def newest(self, key: str, most_bytes: int | None = None) -> bytes | None:
+        """The newest content of a key, no more than `most_bytes` of it; None without one."""
 
     def versions(self, prefix: str = "", delimiter: str = "") -> tuple[ObjectVersion, ...]:
         """Every version below a prefix, of one key the newest first."""
@@ -82,14 +82,14 @@ def mirror_all(
     for name, site in environment.sites.items():
         put: list[str] = []
 
-        def note(key: str, site: str = name, put: list[str] = put) -> None:
+        def tell(key: str, site: str = name, put: list[str] = put) -> None:
             put.append(key)
             report(site, key)
 
         try:
             patience = None if patient else _IMPATIENCE_SECONDS
             bucket = evidence_bucket(environment, site, secrets, patience_seconds=patience)
-            size = mirror_to(bucket, name, state, environment.name, note, whole=whole)
+            size = mirror_to(bucket, name, state, environment.name, tell, whole=whole)
             found.append(Mirrored(name, tuple(put), "", size))
         except AnlanError as error:
             found.append(Mirrored(name, tuple(put), error.what))
@@ -146,7 +146,8 @@ def _mirror_to(
 
 
 def _put(bucket: Bucket, ours: Standing, report: Callable[[str], None], *, whole: bool) -> None:
-    head = bucket.newest(ours.prefix + CHECKPOINT)
+    # Whoever has the store's keys can put something endless there.
+    head = bucket.newest(ours.prefix + CHECKPOINT, note.MOST_BYTES + 1)
     if head == ours.head and not whole:
         return
     try:

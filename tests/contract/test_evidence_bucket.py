@@ -175,6 +175,9 @@ def test_whoever_has_the_stores_keys_can_hide_it_and_not_change_it(
     keep(server.bucket(), state)
     client, store = server.client(), server.store()
     keys = {one.key for one in store.versions("evidence")}
+    (head,) = (key for key in keys if key.endswith("checkpoint"))
+    client.put_object(Bucket="evidence", Key=head, Body=b"endless" * 100_000)
+    assert [key.rpartition("/")[2] for key in keep(server.bucket(), state)] == ["checkpoint"]
     for key in keys:
         client.put_object(Bucket="evidence", Key=key, Body=b"nothing happened")
         client.delete_object(Bucket="evidence", Key=key)

@@ -213,7 +213,7 @@ def test_a_restoration_that_was_killed_is_finished_by_the_next(
                 raise Died
 
         with pytest.raises(Died):
-            restore({"a": bucket}, again, "local", [signer.public_key], report=die)
+            restore({"a": bucket}, again, "local", [signer.public_key], written=die)
         assert back(again, signer, bucket).is_whole
         assert files(again) == files(state), f"differs after a kill behind file {number}"
 
