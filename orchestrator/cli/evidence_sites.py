@@ -85,7 +85,7 @@ def _mirrored(environment: str, one: Mirrored) -> str:
     if one.problem:
         return f"{environment}  {one.site}  {click.style('not kept', fg='red')}  {one.problem}"
     return (
-        f"{environment}  {one.site}  {click.style('kept', fg='green')}  {one.size} entries, {put}"
+        f"{environment}  {one.site}  {click.style('kept', fg='green')}  {_entries(one.size)}, {put}"
     )
 
 
@@ -127,7 +127,7 @@ def _listed(one: Listed) -> str:
     if one.size is None:
         return f"{one.site}  {one.origin}  no checkpoint of it is signed by a trusted key"
     last = one.to_json()["last_entry_at"] or "at an unknown time"
-    return f"{one.site}  {one.origin}  {one.size} entries, the last {last}"
+    return f"{one.site}  {one.origin}  {_entries(one.size)}, the last {last}"
 
 
 @click.command("restore")
@@ -175,7 +175,14 @@ def restore(
     with _progress(as_json) as say:
         keys = _keys(known, trust)
         made = engine.restore(
-            buckets, state, environment, keys, log_id, dry_run=dry_run, report=say
+            buckets,
+            state,
+            environment,
+            keys,
+            log_id,
+            dry_run=dry_run,
+            report=say,
+            written=lambda path: say(f"put back {path}"),
         )
     if as_json:
         common.emit(
@@ -192,8 +199,9 @@ def _show(made: Restored, state: Path, *, dry_run: bool) -> None:
     runs = sum(path.startswith("runs/") for path in made.written)
     word, colour = ("whole", "green") if made.is_whole else ("incomplete", "yellow")
     whole = click.style(word, fg=colour, bold=True)
-    echo(f"{whole}  {made.origin}: {made.entries} entries")
-    echo(f"  {len(made.written)} files and {runs} runs {did} in {state}")
+    echo(f"{whole}  {made.origin}: {_entries(made.entries)}")
+    files = len(made.written) - runs
+    echo(f"  runs: {runs}, other files: {files}, {did} in {state}")
     for one in made.passed_over:
         where = f"{one.copy.site}: {one.copy.key} (version {one.copy.version})"
         echo(f"  {click.style('passed over', fg='yellow')}  {where}: {one.why}")
@@ -205,6 +213,10 @@ def _show(made: Restored, state: Path, *, dry_run: bool) -> None:
     if not dry_run:
         name = made.origin.split("/")[-2]
         echo(f"  now: anlan evidence log verify {name} --trust KEYFILE")
+
+
+def _entries(count: int) -> str:
+    return f"{count} {'entry' if count == 1 else 'entries'}"
 
 
 def _say_unasked(problems: dict[str, str]) -> None:

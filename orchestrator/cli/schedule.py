@@ -89,7 +89,7 @@ def apply(name: str, environment: str, dry_run: bool, as_json: bool) -> None:
     if not (dry_run or same):
         state, secrets = common.state_directory(), Secrets(found)
         evidence_store(state, found, secrets, _warn).record_schedule(record)
-        mirrored = mirror_all(state, found, secrets)
+        mirrored = mirror_all(state, found, secrets, patient=False)
         unkept = {one.site: one.problem for one in mirrored if one.problem}
     coming = _coming(record, 5)
     if as_json:

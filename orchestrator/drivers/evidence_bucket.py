@@ -17,9 +17,9 @@ class EvidenceBucket:
         self._store, self._days = store, days
         self._bucket = store.bucket("evidence")
 
-    def newest(self, key: str) -> bytes | None:
-        """The newest content of a key; None without one."""
-        return self._store.newest(self._bucket, key)
+    def newest(self, key: str, most_bytes: int | None = None) -> bytes | None:
+        """The newest content of a key, no more than `most_bytes` of it; None without one."""
+        return self._store.newest(self._bucket, key, most_bytes)
 
     def versions(self, prefix: str = "", delimiter: str = "") -> tuple[ObjectVersion, ...]:
         """Every version below a prefix, of one key the newest first (`ObjectStore.versions`)."""

@@ -147,10 +147,13 @@ class ObjectStore:
         except (ClientError, BotoCoreError) as error:
             raise self._failed(f"read {bucket}/{key}", error) from error
 
-    def newest(self, bucket: str, key: str) -> bytes | None:
-        """The bytes of an object's newest version; None without one, or when it is hidden."""
+    def newest(self, bucket: str, key: str, most_bytes: int | None = None) -> bytes | None:
+        """The bytes of an object's newest version, no more than `most_bytes` of them.
+
+        None without one, or when it is hidden.
+        """
         try:
-            return self._client.get_object(Bucket=bucket, Key=key)["Body"].read()
+            return self._client.get_object(Bucket=bucket, Key=key)["Body"].read(most_bytes)
         except (ClientError, BotoCoreError) as error:
             if isinstance(error, ClientError) and _code(error) in _NOT_THERE:
                 return None
@@ -173,7 +176,7 @@ class ObjectStore:
         except ClientError as error:
             if _code(error) != "PreconditionFailed":
                 raise self._failed(f"store {bucket}/{key}", error) from error
-            if self.newest(bucket, key) == content:
+            if self.newest(bucket, key, len(content) + 1) == content:
                 return False
             self.put_locked(bucket, key, content, days=days)
         except BotoCoreError as error:

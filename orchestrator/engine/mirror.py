@@ -19,10 +19,10 @@ from typing import Any, Protocol
 from orchestrator.drivers.evidence_bucket import evidence_bucket
 from orchestrator.drivers.objectstore import ObjectVersion
 from orchestrator.drivers.secrets import Secrets
-from orchestrator.evidence import layout, log, mirror
+from orchestrator.evidence import layout, log, mirror, note
 from orchestrator.evidence.entries import LogError
 from orchestrator.evidence.mirror import Standing
-from orchestrator.evidence.tiles import CHECKPOINT
+from orchestrator.evidence.tiles import CHECKPOINT, TileError
 from orchestrator.model.environment import Environment
 from orchestrator.model.errors import AnlanError, InfrastructureError, Refused
 
@@ -33,8 +33,8 @@ _IMPATIENCE_SECONDS = 5.0
 class Bucket(Protocol):
     """A versioned bucket whose objects are locked; verbs raise InfrastructureError."""
 
-    def newest(self, key: str) -> bytes | None:
-        """The newest content of a key; None without one."""
+    def newest(self, key: str, most_bytes: int | None = None) -> bytes | None:
+        """The newest content of a key, no more than `most_bytes` of it; None without one."""
 
     def versions(self, prefix: str = "", delimiter: str = "") -> tuple[ObjectVersion, ...]:
         """Every version below a prefix, of one key the newest first."""
@@ -82,14 +82,14 @@ def mirror_all(
     for name, site in environment.sites.items():
         put: list[str] = []
 
-        def note(key: str, site: str = name, put: list[str] = put) -> None:
+        def tell(key: str, site: str = name, put: list[str] = put) -> None:
             put.append(key)
             report(site, key)
 
         try:
             patience = None if patient else _IMPATIENCE_SECONDS
             bucket = evidence_bucket(environment, site, secrets, patience_seconds=patience)
-            size = mirror_to(bucket, name, state, environment.name, note, whole=whole)
+            size = mirror_to(bucket, name, state, environment.name, tell, whole=whole)
             found.append(Mirrored(name, tuple(put), "", size))
         except AnlanError as error:
             found.append(Mirrored(name, tuple(put), error.what))
@@ -109,6 +109,23 @@ def mirror_to(
 
     Raises InfrastructureError, or Refused when the bucket has another continuation of this log.
     """
+    try:
+        return _mirror_to(bucket, site, state, environment, report, whole=whole)
+    except OSError as error:
+        raise InfrastructureError(
+            f"the evidence in {state} cannot be read: {error}", "make it readable, then again"
+        ) from error
+
+
+def _mirror_to(
+    bucket: Bucket,
+    site: str,
+    state: Path,
+    environment: str,
+    report: Callable[[str], None],
+    *,
+    whole: bool,
+) -> int:
     with _alone(state, environment, site):
         while True:
             ours = mirror.standing(state, environment)
@@ -123,11 +140,14 @@ def mirror_to(
                         f"`anlan evidence restore {environment}`, or put it back from a copy",
                     ) from error
                 continue  # the log grew: a tile of this head is gone, the next has its place
+            except TileError as error:
+                raise log.log_of(state, environment).damaged(error) from error
             return ours.checkpoint.size
 
 
 def _put(bucket: Bucket, ours: Standing, report: Callable[[str], None], *, whole: bool) -> None:
-    head = bucket.newest(ours.prefix + CHECKPOINT)
+    # Whoever has the store's keys can put something endless there.
+    head = bucket.newest(ours.prefix + CHECKPOINT, note.MOST_BYTES + 1)
     if head == ours.head and not whole:
         return
     try:
@@ -141,7 +161,8 @@ def _put(bucket: Bucket, ours: Standing, report: Callable[[str], None], *, whole
         ) from error
     if whole or there is None:
         there = None
-        listed = {(one.key, one.size_bytes) for one in bucket.versions(ours.prefix)}
+        versions = bucket.versions(ours.prefix)
+        listed = {(one.key, one.size_bytes) for one in versions if one.is_latest}
     else:
         listed = set()
     if whole:
@@ -158,7 +179,7 @@ def _put(bucket: Bucket, ours: Standing, report: Callable[[str], None], *, whole
 
 def _put_bundles(bucket: Bucket, ours: Standing, report: Callable[[str], None]) -> None:
     """The bundles of the log's runs, which a site that was down missed."""
-    there = {one.key for one in bucket.versions("", "/")}
+    there = {one.key for one in bucket.versions("", "/") if one.is_latest}
     for entry in ours.entries:
         key = f"{entry.run_id}.zip"
         bundle = ours.state / layout.BUNDLES / key

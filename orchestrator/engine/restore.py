@@ -105,19 +105,28 @@ def buckets_of(
     return found, problems
 
 
-def copies_of(buckets: Mapping[str, Bucket], environment: str) -> Copies:
-    """Return all that the buckets hold of an environment's evidence, the newest first."""
+def copies_of(
+    buckets: Mapping[str, Bucket],
+    environment: str,
+    report: Callable[[str], None] = lambda what: None,
+) -> Copies:
+    """Return all that the buckets hold of an environment's evidence, the newest first.
+
+    `report` is told what is read.
+    """
+
+    def fetch(one: Copy) -> bytes:
+        report(f"{one.site}: {one.key}")
+        return buckets[one.site].get(one.key, one.version)
+
     every = [
-        (one.modified, Copy(site, one.key, one.version))
+        (one.modified, Copy(site, one.key, one.version, one.size_bytes))
         for site, bucket in buckets.items()
         for prefix, delimiter in ((f"log/{environment}/", ""), ("", "/"))
         for one in bucket.versions(prefix, delimiter)
     ]
     newest_first = sorted(every, key=lambda one: one[0], reverse=True)  # stable: as S3 lists them
-    return Copies.of(
-        (copy for _, copy in newest_first),
-        lambda one: buckets[one.site].get(one.key, one.version),
-    )
+    return Copies.of((copy for _, copy in newest_first), fetch)
 
 
 def list_logs(
@@ -158,14 +167,16 @@ def restore(
     log_id: str | None = None,
     *,
     dry_run: bool = False,
-    report: Callable[[str], None] = lambda path: None,
+    report: Callable[[str], None] = lambda what: None,
+    written: Callable[[str], None] = lambda path: None,
 ) -> Restored:
     """Put an environment's evidence back into a state directory from these buckets.
 
+    `report` is told each object that is read, `written` each path that was written.
     Raises InputError when they hold no log of it, or several and none was named; Refused when no
     log is whole and signed by one of the keys, or when the state directory has another.
     """
-    copies = copies_of(buckets, environment)
+    copies = copies_of(buckets, environment, report)
     origin = f"{log.ORIGIN}/{environment}/{_chosen(copies, environment, log_id, list(buckets))}"
     found = recover.recover(copies, origin, keys)
     if found is None:
@@ -175,7 +186,7 @@ def restore(
             "give the keys that it was signed with (--trust, again for a rotated one), or try "
             "another site",
         )
-    made = Restoration(state, environment, found, copies, keys, dry_run, report)
+    made = Restoration(state, environment, found, copies, keys, dry_run, written)
     try:
         made.put_back()
     except OSError as error:

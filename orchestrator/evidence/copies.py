@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from orchestrator.evidence.bundle import Limits
 from orchestrator.model.canonical import sha256
 from orchestrator.model.errors import InfrastructureError
 
 _Result = TypeVar("_Result")
+_MOST_BYTES = Limits().archive_bytes
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,7 @@ class Copy:
     site: str
     key: str
     version: str
+    size_bytes: int
 
 
 @dataclass(frozen=True)
@@ -52,15 +55,18 @@ class Copies:
     @classmethod
     def of(cls, every: Iterable[Copy], fetch: Callable[[Copy], bytes]) -> Copies:
         """Return the copies of a list that is in that order."""
-        there: dict[str, tuple[Copy, ...]] = {}
+        there: dict[str, list[Copy]] = {}
         for one in every:
-            there[one.key] = (*there.get(one.key, ()), one)
-        return cls(there, fetch)
+            there.setdefault(one.key, []).append(one)
+        return cls({key: tuple(copies) for key, copies in there.items()}, fetch)
 
     def contents(self, key: str) -> Iterator[tuple[Copy, bytes]]:
         """Yield the copies of a key that can be read; of the same content one alone."""
         known: set[str] = set()
         for one in self.there.get(key, ()):
+            if one.size_bytes > _MOST_BYTES:
+                self.pass_over(one, f"has {one.size_bytes} bytes: more than evidence may have")
+                continue
             try:
                 content = self.fetch(one)
             except InfrastructureError as error:

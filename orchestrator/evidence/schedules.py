@@ -73,7 +73,7 @@ def _record(
     except (OSError, ValueError, InputError) as error:
         raise InfrastructureError(
             f"the schedule of log entry {entry.index} cannot be read: {error}",
-            f"put {FOLDER}/{path.name} back, from a copy of the state directory",
+            f"`anlan evidence restore {environment}` puts {FOLDER}/{path.name} back",
         ) from error
 
 

@@ -23,9 +23,10 @@ class MemoryBucket:
     puts: int = 0
     dies_at: int | None = None
 
-    def newest(self, key: str) -> bytes | None:
+    def newest(self, key: str, most_bytes: int | None = None) -> bytes | None:
         self.requests += 1
-        return next((content for name, content in reversed(self.content) if name == key), None)
+        found = (content for name, content in reversed(self.content) if name == key)
+        return next((content[:most_bytes] for content in found), None)
 
     def versions(self, prefix: str = "", delimiter: str = "") -> tuple[ObjectVersion, ...]:
         self.requests += 1

@@ -160,7 +160,7 @@ def test_a_key_that_was_rotated_and_a_schedule_are_mirrored_with_the_entries(
     assert files(tmp_path / "again") == files(state)
 
 
-@pytest.mark.parametrize("size", [255, 256, 257, 511, 513, 70_000])
+@pytest.mark.parametrize("size", [255, 256, 257, 511, 513, 65_600])
 def test_logs_of_every_shape_come_back(tmp_path: Path, signer: LocalSigner, size: int) -> None:
     state, bucket = tmp_path / "state", MemoryBucket()
     for count in (200, size - 200):
@@ -213,7 +213,7 @@ def test_a_restoration_that_was_killed_is_finished_by_the_next(
                 raise Died
 
         with pytest.raises(Died):
-            restore({"a": bucket}, again, "local", [signer.public_key], report=die)
+            restore({"a": bucket}, again, "local", [signer.public_key], written=die)
         assert back(again, signer, bucket).is_whole
         assert files(again) == files(state), f"differs after a kill behind file {number}"
 
@@ -388,6 +388,20 @@ def test_a_damaged_log_is_mended_in_its_place(
         log.log_of(state, "local").entries()
     assert back(state, signer, bucket).written == ("evidence/log/local/tile/entries/000.p/4",)
     assert files(state) == good
+
+
+def test_a_damaged_log_is_not_mirrored(state: Path, signer: LocalSigner) -> None:
+    bucket = MemoryBucket()
+    keep(bucket, state)
+    grow(state, signer, 1)
+    content, edge = list(bucket.content), state / "evidence/log/local/tile/0/000.p/5"
+    edge.write_bytes(edge.read_bytes()[:-1])
+    with pytest.raises(InfrastructureError, match="does not hold 5 hashes"):
+        mirror_to(bucket, "a", state, "local")
+    edge.unlink()
+    with pytest.raises(InfrastructureError, match="is missing"):
+        mirror_to(bucket, "a", state, "local")
+    assert bucket.content == content
 
 
 def test_a_run_that_is_there_is_left_as_it_is(
