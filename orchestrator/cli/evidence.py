@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.cli import common
+from orchestrator.cli.evidence_prune import hold, prune, release, removed_rows
 from orchestrator.cli.verify import echo, load_keys, say_problems, status_text, trust_option, verify
 from orchestrator.model.errors import InputError
 
@@ -32,6 +33,8 @@ def list_(as_json: bool) -> int:
     state = common.state_directory()
     logged = _logged(state)
     rows = [_row(run, state, logged.get(run.run_id, {})) for run in runs.history(state)]
+    gone = [{**row, "log": logged[row["run_id"]]} for row in removed_rows(state)]
+    rows = [*gone, *rows]
     if as_json:
         common.emit(rows)
         return 0
@@ -47,7 +50,11 @@ def list_(as_json: bool) -> int:
             row["run_id"],
             common.verdict_text(row["verdict"]),
             " → ".join(str(entry) for entry in entries),
-            f"evidence/bundles/{row['run_id']}.zip" if row["bundle"] else "–",
+            f"evidence/bundles/{row['run_id']}.zip"
+            if row["bundle"]
+            else f"removed {row['removed_at'][:10]}"
+            if row["state"] == "removed"
+            else "–",
         )
     out = common.console()
     out.print(table)
@@ -122,7 +129,8 @@ def _rebuild(run: Run, state: Path, bundle: Path) -> None:
     store.export(run.directory, bundle)
 
 
-evidence.add_command(verify)
+for _command in (verify, prune, hold, release):
+    evidence.add_command(_command)
 
 
 @evidence.command()
@@ -270,6 +278,9 @@ def _show_audit(found: Audit) -> None:
             f"  {click.style('unfinished', fg='yellow')}  {run['run_id']}: planned "
             f"{run['planned_at']} (entry {run['index']}), no result"
         )
+    if found.removed:
+        days = min(one.evidence_days for one in found.removed)
+        echo(f"  removed  {len(found.removed)} runs, with a tombstone, {days} days or more old")
     for run_id in found.unlogged:
         noted = click.style("not logged", fg="yellow")
         echo(f"  {noted}  {run_id}: has a signed plan; nothing was run")

@@ -169,7 +169,9 @@ def _keep(store: ObjectStore, key: str, content: bytes, context: Context) -> Non
     bucket = store.bucket("evidence")
     there = [one.version for one in store.versions(bucket, key) if one.key == key]
     if not any(store.get(bucket, key, version) == content for version in there):
-        store.put_locked(bucket, key, content, days=context.environment.retention.object_lock_days)
+        store.put_locked(
+            bucket, key, content, days=context.environment.retention.evidence_lock_days
+        )
 
 
 def _write(path: Path, document: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ from orchestrator.evidence.entries import Entry
 from orchestrator.evidence.files import write_atomically
 from orchestrator.evidence.keys import Signer, key_id, parse_public_key
 from orchestrator.evidence.log import LockedLog, Log, log_of, utc_now
+from orchestrator.evidence.logged import ToLog, file_of
 from orchestrator.evidence.proofs import parse_proof
 from orchestrator.model.canonical import sha256
 from orchestrator.model.errors import InputError, Refused
@@ -50,6 +51,23 @@ class EvidenceStore:
             subject = schedules.subject_of(str(record["environment"]))
             logged = [one for one in log.entries if one.statement == digest]
             return (logged or log.append([(schedules.KIND, subject, digest)], self._signer))[0]
+
+    def record_statement(self, environment: str, one: ToLog) -> Entry:
+        """Keep a statement and log it, signed here unless a person has; the same is logged once.
+
+        For one that is logged already nobody is asked. Raises InfrastructureError when it cannot
+        be signed: then it is not logged.
+        """
+        digest = sha256(one.payload)
+        path = self._state / file_of(digest, one.folder)
+        with self._log(environment).locked() as log:
+            there = [e for e in log.entries if (e.kind, e.statement) == (one.kind, digest)]
+            if there and self._stands(path, one.payload):
+                return there[0]
+            self._keep_key()
+            if not self._stands(path, one.payload):
+                write_atomically(path, one.envelope or self._sign(one.payload))
+            return (there or log.append([(one.kind, one.subject, digest)], self._signer))[0]
 
     def record_plan(self, run_dir: Path) -> Entry:
         """Sign and log plan.json, drill.yaml, environment.json and policies/ of a run.
@@ -105,6 +123,9 @@ class EvidenceStore:
             )
         write_atomically(out, bundle.pack(contents, self._signer))
         return out
+
+    def _sign(self, payload: bytes) -> bytes:
+        return dsse.sign(payload, statement.PAYLOAD_TYPE, self._signer).to_bytes()
 
     def _keep_key(self) -> None:
         """Keep the public key by its id: the log outlives the environment that signed it."""

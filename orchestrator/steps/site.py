@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import shutil
 import time
+from datetime import UTC, datetime, timedelta
 
 from orchestrator.drivers.erp import Erp
+from orchestrator.drivers.objectstore import ObjectVersion
 from orchestrator.drivers.postgresql import PostgreSQL, Role
 from orchestrator.drivers.postgresql_standby import fenced, restore_standby
 from orchestrator.drivers.twin_database import read_restore_log
@@ -154,17 +156,19 @@ def post_invoice(context: Context) -> None:
 
 @verb()
 def refill_evidence(context: Context) -> None:
-    """Copy the evidence that the other site kept into the new store, under locks of its own."""
+    """Copy the evidence that the other site kept into the new store, under locks as long."""
     source, target = (store_of(context, site) for site in (context.away, context.home))
     bucket, fresh = source.bucket("evidence"), target.bucket("evidence")
     there = {one.key for one in target.versions(fresh) if one.is_latest}
     kept = [one for one in source.versions(bucket) if one.is_latest]
-    days = context.environment.retention.object_lock_days
+    now, least = datetime.now(UTC), context.environment.retention.object_lock_days
 
-    def copy(key: str) -> None:
-        target.put_locked(fresh, key, source.get(bucket, key), days=days)
+    def copy(one: ObjectVersion) -> None:
+        _, until = source.retained_until(bucket, one.key, one.version)
+        days = max(least, (until - now) / timedelta(days=1))
+        target.put_locked(fresh, one.key, source.get(bucket, one.key), days=days)
 
-    side_by_side(copy, [one.key for one in kept if one.key not in there])
+    side_by_side(copy, [one for one in kept if one.key not in there])
     held = {(one.key, one.size_bytes) for one in target.versions(fresh) if one.is_latest}
     missing = [one.key for one in kept if (one.key, one.size_bytes) not in held]
     detail = f"{len(kept) - len(missing)} of {len(kept)} objects of site {context.away.name}"
