@@ -69,8 +69,13 @@ def withdrawal_of(content: bytes, rule: Mapping[str, Any]) -> str | None:
     return str(about["waiver"]) if about["approver"] in found.signers else None
 
 
-def kept_waivers(state: Path, rule: Mapping[str, Any]) -> dict[str, tuple[Waiver, bytes]]:
-    """Return digest → waiver and envelope of the kept ones that nobody withdrew, logged or not."""
+def kept_waivers(
+    state: Path, rule: Mapping[str, Any], *, withdrawn: bool = False
+) -> dict[str, tuple[Waiver, bytes]]:
+    """Return digest → waiver and envelope of the kept ones, logged or not.
+
+    Those that an approver withdrew are among them when `withdrawn` asks for them.
+    """
     found: dict[str, tuple[Waiver, bytes]] = {}
     gone = set()
     for one in logged.kept(state):
@@ -81,7 +86,7 @@ def kept_waivers(state: Path, rule: Mapping[str, Any]) -> dict[str, tuple[Waiver
                 found[one.digest] = (waivers.read(one.content, rule), one.content)
             except waivers.NotCounted:
                 continue
-    return {digest: pair for digest, pair in found.items() if digest not in gone}
+    return {digest: one for digest, one in found.items() if withdrawn or digest not in gone}
 
 
 def kept_withdrawal(state: Path, digest: str, rule: Mapping[str, Any]) -> bytes | None:
@@ -92,14 +97,14 @@ def kept_withdrawal(state: Path, digest: str, rule: Mapping[str, Any]) -> bytes 
     return None
 
 
-def standing(
-    state: Path, judged: waivers.Judged, entries: Sequence[Entry], *, folder: str
-) -> waivers.Judged:
+def standing(state: Path, judged: waivers.Judged, entries: Sequence[Entry]) -> waivers.Judged:
     """Return what counts of judged waivers: those that are logged and were not withdrawn.
 
     A withdrawal that cannot be read could be any waiver's, so then none counts.
     """
-    in_log, withdrawn, unreadable = _waivers_of(state, entries)
+    in_log, withdrawn, lost = _waivers_of(state, entries)
+    known = {one.digest for one in judged.waivers.values()}
+    unreadable = [why for digest, why in lost.items() if digest not in known]
     problems = list(judged.problems)
     counting = []
     for name, waiver in judged.waivers.items():
@@ -109,7 +114,7 @@ def standing(
         if why is None:
             counting.append(waiver)
         else:
-            problems.append(Problem(why[0], f"{folder}{name}", why[1]))
+            problems.append(Problem(why[0], f"{waivers.FOLDER}/{name}", why[1]))
     return replace(judged, counting=tuple(counting), problems=tuple(problems))
 
 
@@ -127,11 +132,14 @@ def _why_not(
 
 def _waivers_of(
     state: Path, entries: Sequence[Entry]
-) -> tuple[dict[str, int], dict[str, int], list[str]]:
-    """The waivers of a log and its withdrawals (by the waiver's digest), by their first index."""
+) -> tuple[dict[str, int], dict[str, int], dict[str, str]]:
+    """The waivers of a log and its withdrawals (by the waiver's digest), by their first index.
+
+    And by digest why a statement cannot be read.
+    """
     in_log: dict[str, int] = {}
     withdrawn: dict[str, int] = {}
-    unreadable = []
+    lost: dict[str, str] = {}
     for entry in entries:
         if entry.kind != WAIVER:
             continue
@@ -139,11 +147,11 @@ def _waivers_of(
         try:
             found = logged.read(state, entry)
         except logged.LoggedError as error:
-            unreadable.append(str(error))
+            lost[entry.statement] = str(error)
             continue
         if found.predicate_type == WITHDRAWN:
             withdrawn.setdefault(str(found.predicate.get("waiver")), entry.index)
-    return in_log, withdrawn, unreadable
+    return in_log, withdrawn, lost
 
 
 def problems_of(state: Path, entries: Sequence[Entry]) -> list[Problem]:
