@@ -280,7 +280,8 @@ def _show_audit(found: Audit) -> None:
         )
     if found.removed:
         days = min(one.evidence_days for one in found.removed)
-        echo(f"  removed  {len(found.removed)} runs, with a tombstone, {days} days or more old")
+        count = f"{len(found.removed)} runs of {days} days or more"
+        echo(f"  removed by retention, with a tombstone: {count}")
     for run_id in found.unlogged:
         noted = click.style("not logged", fg="yellow")
         echo(f"  {noted}  {run_id}: has a signed plan; nothing was run")

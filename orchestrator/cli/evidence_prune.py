@@ -204,7 +204,7 @@ def _say(
         click.echo(f"site {site}: {done.unknown or what}")
     number = len(chosen) if dry_run else len(removed)
     word = "would be removed" if dry_run else "removed"
-    click.echo(f"{name}: retention {days} days; {number} runs {word}, {len(kept)} kept")
+    click.echo(f"{name}: retention {days} days; runs {word}: {number}, kept: {len(kept)}")
 
 
 def removed_rows(state: Path) -> list[dict[str, Any]]:

@@ -79,6 +79,7 @@ def decide(
     InfrastructureError when log or runs cannot be read.
     """
     entries = log_of(state, environment).entries()
+    in_log = _statements_of(entries)
     gone = {entry.run_id for entry in entries if entry.kind == tombstones.KIND}
     known = {one.run_id: one for one in outcomes(state, environment)[0]}
     held = holds.last_of(state, entries)
@@ -90,7 +91,7 @@ def decide(
         if (outcome := known.get(run.run_id)) is None:
             decided.append(Judged(Decision(run.run_id, (_unrecorded(run),))))
         else:
-            candidates.append(_candidate(state, run, outcome, entries, rule))
+            candidates.append(_candidate(state, run, outcome, in_log[run.run_id], rule))
     wanted = retention.required(candidates)
     for one in candidates:
         reasons = retention.reasons_here(one, wanted, held.get(one.run_id), now, before)
@@ -194,8 +195,17 @@ def _unrecorded(run: Run) -> Reason:
     return Reason("not-recorded", "its signed result does not hold, or the log does not have it")
 
 
+def _statements_of(entries: Sequence[Entry]) -> dict[str, dict[str, str]]:
+    """Run id → kind → digest of the statements that a tombstone names."""
+    found: dict[str, dict[str, str]] = {}
+    for entry in entries:
+        if entry.kind in tombstones.STATEMENTS:
+            found.setdefault(entry.run_id, {})[entry.kind] = entry.statement
+    return found
+
+
 def _candidate(
-    state: Path, run: Run, outcome: Outcome, entries: Sequence[Entry], rule: Retention
+    state: Path, run: Run, outcome: Outcome, statements: Mapping[str, str], rule: Retention
 ) -> Candidate:
     """What is known of a run by its signed result, which `outcomes` has verified."""
     said = logged.parse((run.directory / _STATEMENT).read_bytes()).predicate["run"]
@@ -208,11 +218,7 @@ def _candidate(
         started_at=parse_timestamp(said["started_at"]),
         ended_at=outcome.ended_at,
         evidence_days=max((d for d in configured if d is not None), default=DEFAULT_EVIDENCE_DAYS),
-        statements={
-            entry.kind: entry.statement
-            for entry in entries
-            if entry.run_id == run.run_id and entry.kind in tombstones.STATEMENTS
-        },
+        statements=statements,
         bundle=sha256(bundle.read_bytes()) if bundle.is_file() else None,
     )
 

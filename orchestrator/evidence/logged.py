@@ -109,12 +109,15 @@ def parse(content: bytes, keys: Sequence[PublicKey] | None = None) -> Logged:
     return Logged(data["predicateType"], data["predicate"], digest, content)
 
 
-def kept(state: Path, folder: str = FOLDER) -> Iterator[Logged]:
+def kept(state: Path, folder: str = FOLDER, but: frozenset[str] = frozenset()) -> Iterator[Logged]:
     """Yield what can be read of the kept statements, logged or not, in order of their names.
 
+    Those whose digests are in `but` are left out, unread.
     A writer that died between a statement and its log entry left one that is not logged.
     """
     for path in sorted((state / folder).glob(f"[!.]*{_SUFFIX}")):
+        if path.name.removesuffix(_SUFFIX) in but:
+            continue
         try:
             yield parse(path.read_bytes())
         except (OSError, ValueError):

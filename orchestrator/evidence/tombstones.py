@@ -96,10 +96,10 @@ def payload_of(
 
 def begun(state: Path, payload: bytes, entries: Sequence[Entry]) -> logged.Logged | None:
     """Return the same tombstone of an attempt that died before it was logged, if there is one."""
-    in_log = {entry.statement for entry in entries if entry.kind == KIND}
+    in_log = frozenset(entry.statement for entry in entries if entry.kind == KIND)
     wanted = _lasting(canonical_loads(payload)["predicate"])
-    for one in logged.kept(state, FOLDER):
-        if one.digest not in in_log and _lasting(one.predicate) == wanted:
+    for one in logged.kept(state, FOLDER, in_log):
+        if _lasting(one.predicate) == wanted:
             return one
     return None
 

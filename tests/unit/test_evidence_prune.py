@@ -307,13 +307,12 @@ def test_a_tombstone_that_says_otherwise_than_the_log_is_named_and_removes_nothi
 
 
 def test_what_was_removed_under_a_hold_is_named(state: Path, signer: LocalSigner) -> None:
+    (candidate,) = [
+        one.candidate
+        for one in prune.decide(state, "local", RULE, Answers(), LATE)
+        if one.candidate and not one.decision.reasons
+    ]
     held(state, OLD.run_id, signer)
-    candidate = next(
-        prune._candidate(state, run, outcome, log_of(state, "local").entries(), RULE)
-        for run in prune.runs.history(state)
-        for outcome in prune.outcomes(state, "local")[0]
-        if run.run_id == outcome.run_id == OLD.run_id
-    )
     payload = tombstones.payload_of("local", candidate, {}, by="mallory", at=LATE)
     one = logged.ToLog("tombstone", OLD.run_id, payload, None, tombstones.FOLDER)
     EvidenceStore(state, signer, Clock(LATE)).record_statement("local", one)

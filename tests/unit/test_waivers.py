@@ -16,12 +16,14 @@ import pytest
 from click.testing import CliRunner, Result
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from run_samples import Clock, Sample, record
 
 from orchestrator.cli import signing
 from orchestrator.cli.policy import policy as command
-from orchestrator.evidence import EvidenceStore, LocalSigner, dsse, statement
+from orchestrator.evidence import EvidenceStore, LocalSigner, attestations, dsse, statement
 from orchestrator.evidence.audit import audit
 from orchestrator.evidence.log import log_of
+from orchestrator.evidence.logged import ToLog
 from orchestrator.evidence.waivers import judge, make, same
 from orchestrator.model.canonical import canonical
 from orchestrator.model.errors import InfrastructureError, InputError, Refused
@@ -529,6 +531,41 @@ def test_a_logged_word_that_is_gone_or_changed_is_named(place: Path, which: str)
     # It could be the withdrawal of the waiver that is in force.
     result = checked(place)
     assert (result.return_value, "(waiver-unknown)" in result.stderr) == (1, True)
+
+
+def test_a_waiver_that_counted_in_a_run_and_is_not_in_the_log_is_named(tmp_path: Path) -> None:
+    """Nor one that was logged after the result, or withdrawn before the plan."""
+    begins = Sample().started_at
+    ends = timestamp(begins + timedelta(days=30))
+    more = {"policy": "tls-version", "subjects": ["common/front-door"]}
+    waiver, envelope = make(
+        RULE, wanted(**more, **{"from": timestamp(begins), "until": ends}), KEYS["li-wei"], begins
+    )
+    sample = Sample(
+        drill="restore",
+        run_id="restore-0001",
+        weak_tls=True,
+        waiver_rule=RULE,
+        waivers={"one.json": envelope},
+    )
+
+    def log_it(state: Path, content: bytes, minutes: float) -> None:
+        clock = Clock(begins + timedelta(minutes=minutes))
+        one = ToLog("waiver", "waiver-local", dsse.parse(content).payload, content)
+        EvidenceStore(state, SIGNER, clock).record_statement("local", one)
+
+    gone = attestations.withdraw(RULE, waiver, KEYS["wang"], reason="x", now=begins)
+    never, before, after, withdrawn_ = (tmp_path / name for name in "abcd")
+    log_it(before, envelope, -10)
+    log_it(withdrawn_, envelope, -10)
+    log_it(withdrawn_, gone, -9)
+    for state in (never, before, after, withdrawn_):
+        record(state, sample, SIGNER)
+    log_it(after, envelope, 10)
+    log_it(before, gone, 10)
+    assert problems(never) == problems(after) == {"unlogged-waiver"}
+    assert problems(before) == set()
+    assert problems(withdrawn_) == {"withdrawn-waiver"}
 
 
 @pytest.mark.parametrize(
