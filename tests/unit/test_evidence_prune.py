@@ -398,7 +398,8 @@ def test_at_a_site_only_versions_of_removed_runs_whose_lock_is_over_go() -> None
 
 # kill -9 ---------------------------------------------------------------------------------------
 
-TRACED = ("engine/prune.py", "evidence/store.py", "evidence/log.py")
+# Each line of the log's own writer: test_evidence_store.py.
+TRACED = ("engine/prune.py", "evidence/store.py", "evidence/tombstones.py")
 
 
 def _count_or_die(events_left: int | None) -> Callable[..., Any]:
