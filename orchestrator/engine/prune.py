@@ -215,6 +215,7 @@ def _candidate(
         run_id=run.run_id,
         drill=outcome.drill,
         verdict=outcome.verdict,
+        missed=any(reason.startswith("missed: ") for reason in said["derived"]["reasons"]),
         started_at=parse_timestamp(said["started_at"]),
         ended_at=outcome.ended_at,
         evidence_days=max((d for d in configured if d is not None), default=DEFAULT_EVIDENCE_DAYS),

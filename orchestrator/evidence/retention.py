@@ -19,13 +19,14 @@ from orchestrator.model.fact import timestamp
 class Candidate:
     """A finished run whose signed result is in the log.
 
-    `statements` maps kind to the sha256 in the log; `bundle` is the sha256 of the bundle in the
-    state directory, if there is one.
+    `missed`: none of its steps ever began. `statements` maps kind to the sha256 in the log;
+    `bundle` is the sha256 of the bundle in the state directory, if there is one.
     """
 
     run_id: str
     drill: str
     verdict: str
+    missed: bool
     started_at: datetime
     ended_at: datetime
     evidence_days: int
@@ -77,17 +78,16 @@ def required(candidates: Iterable[Candidate]) -> dict[str, str]:
     """Return run id → why policies and controls depend on it.
 
     The fact `drill_history`, the drill `readiness` and the coverage of controls look at the last
-    run of each drill and at the last one that passed.
+    run of each drill, missed ones with and without, and at the last one that passed.
     """
-    last: dict[str, Candidate] = {}
-    passed: dict[str, Candidate] = {}
+    found: dict[tuple[str, str], str] = {}
     for one in sorted(candidates, key=lambda one: (one.ended_at, one.run_id)):
-        last[one.drill] = one
+        found[one.drill, "it is the last run of"] = one.run_id
+        if not one.missed:
+            found[one.drill, "it is the last that began of"] = one.run_id
         if one.verdict == "pass":
-            passed[one.drill] = one
-    found = {one.run_id: f"it is the last run of {drill}" for drill, one in last.items()}
-    found |= {one.run_id: f"{drill} last passed in it" for drill, one in passed.items()}
-    return found
+            found[one.drill, "it is the last that passed of"] = one.run_id
+    return {run_id: f"{why} {drill}" for (drill, why), run_id in sorted(found.items())}
 
 
 def reasons_here(

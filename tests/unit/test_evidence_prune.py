@@ -26,7 +26,7 @@ from orchestrator.engine.worker import Worker
 from orchestrator.evidence import EvidenceStore, LocalSigner, dsse, holds, logged, tombstones
 from orchestrator.evidence.audit import Audit, audit
 from orchestrator.evidence.log import log_of
-from orchestrator.evidence.retention import AtSite
+from orchestrator.evidence.retention import AtSite, Candidate, required
 from orchestrator.model.canonical import canonical
 from orchestrator.model.environment import Retention
 from orchestrator.model.errors import InfrastructureError, Refused
@@ -127,6 +127,17 @@ def test_what_policies_look_at_stays_however_old_it_is(state: Path) -> None:
         NEWER.run_id: ["required"],
         FAILED.run_id: ["required"],
     }
+
+
+def test_a_missed_run_is_not_the_last_that_began() -> None:
+    """Else the fact `drill_history` would say that the drill was never begun."""
+    failed = Candidate(
+        "failed", "failover", "fail", False, BEGAN, BEGAN + timedelta(minutes=1), 100, {}, None
+    )
+    later = BEGAN + timedelta(days=1)
+    missed = replace(failed, run_id="missed", verdict="inconclusive", missed=True, ended_at=later)
+    assert set(required([missed, failed])) == {"failed", "missed"}
+    assert set(required([failed, replace(missed, missed=False)])) == {"missed"}
 
 
 def test_a_run_stays_until_its_retention_is_over_and_its_sites_are_not_asked(state: Path) -> None:

@@ -98,7 +98,9 @@ def test_a_dry_run_says_what_would_go_and_why_the_rest_stays(state: Path) -> Non
     assert said["kept"] == [
         {
             "run_id": NEWER.run_id,
-            "kept_because": [{"code": "required", "message": "failover last passed in it"}],
+            "kept_because": [
+                {"code": "required", "message": "it is the last that passed of failover"}
+            ],
         }
     ]
     assert there(state) == [OLD.run_id, NEWER.run_id]
