@@ -67,6 +67,22 @@ _ABOUT: Mapping[str, tuple[str, str, str]] = {
         "the key is that of `approver` in the environment's rule; it is in force, for no longer "
         "than the rule's `waiver_days`, and of this environment",
     ),
+    predicates.WAIVER_WITHDRAWAL: (
+        "an approver's own key",
+        "`waiver`: the sha256 of the waiver's statement",
+        "the key is that of `approver` in the environment's rule; it is in the log",
+    ),
+    predicates.LEGAL_HOLD: (
+        "the environment's key, when the hold begins or ends",
+        "`plan`: the sha256 of the statement of the run's plan",
+        "it is in the log; of one run the last counts",
+    ),
+    predicates.TOMBSTONE: (
+        "the environment's key, before anything of the run is removed",
+        "`run`: the sha256 of the statement of the run's result",
+        "it is in the log, `statements` are those that the log has of the run, its retention was "
+        "over, and no hold was on it. The verdict is the signer's word",
+    ),
     predicates.DR_DRILL: (
         "the environment's key, when the run has ended",
         "`runs/run.json`, `plan/plan.json`, `controls/findings.json`, all of `raw/`",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from orchestrator.cli import signing
 from orchestrator.cli.common import (
     complete_environment,
     console,
@@ -192,6 +193,7 @@ def _sign(
         reason=reason,
         now=datetime.now(UTC),
     )
+    _log(environment.name, content)
     try:
         kept = keep_review(environment.root, content)
     except OSError as error:
@@ -214,6 +216,21 @@ def _sign(
     click.echo(f"{who} reviewed {len(said)} rights of {environment.name}: {kept}")
     for text in remove:
         click.echo(f"  to be removed: {text}")
+
+
+def _log(environment: str, content: bytes) -> None:
+    """Log a signed review before it counts. Raises InfrastructureError: then it does not."""
+    from orchestrator.evidence import attestations, dsse  # noqa: PLC0415
+    from orchestrator.evidence.kept import ToLog  # noqa: PLC0415
+
+    subject = attestations.subject_of(attestations.REVIEW, environment)
+    one = ToLog(attestations.REVIEW, subject, dsse.parse(content).payload, content)
+    try:
+        signing.signing_store(environment).record_statement(environment, one)
+    except InfrastructureError as error:
+        raise InfrastructureError(
+            f"the review was not kept, for it could not be logged: {error.what}", error.todo
+        ) from error
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -137,3 +137,8 @@ def fail(error: AnlanError) -> int:
         red = reset = ""
     click.echo(f"{red}error:{reset} {error}", err=True)
     return error.exit_code
+
+
+def warn(text: str) -> None:
+    """Say on standard error what went wrong without harm."""
+    click.echo(f"warning: {text}", err=True)

@@ -10,6 +10,7 @@ import click
 
 from orchestrator.cli import common, evidence_sites
 from orchestrator.cli.evidence_key import key
+from orchestrator.cli.evidence_prune import hold, prune, release, removed_rows
 from orchestrator.cli.evidence_trust import countersign, trust
 from orchestrator.cli.verify import (
     echo,
@@ -42,6 +43,8 @@ def list_(as_json: bool) -> int:
     state = common.state_directory()
     logged = _logged(state)
     rows = [_row(run, state, logged.get(run.run_id, {})) for run in runs.history(state)]
+    gone = [{**row, "log": logged[row["run_id"]]} for row in removed_rows(state)]
+    rows = [*gone, *rows]
     if as_json:
         common.emit(rows)
         return 0
@@ -57,7 +60,11 @@ def list_(as_json: bool) -> int:
             row["run_id"],
             common.verdict_text(row["verdict"]),
             " → ".join(str(entry) for entry in entries),
-            f"evidence/bundles/{row['run_id']}.zip" if row["bundle"] else "–",
+            f"evidence/bundles/{row['run_id']}.zip"
+            if row["bundle"]
+            else f"removed {row['removed_at'][:10]}"
+            if row["state"] == "removed"
+            else "–",
         )
     out = common.console()
     out.print(table)
@@ -164,10 +171,8 @@ def rebuild(run: Run, state: Path, bundle: Path) -> None:
     store.export(run.directory, bundle)
 
 
-evidence.add_command(verify)
-evidence.add_command(key)
-evidence.add_command(countersign)
-evidence.add_command(trust)
+for _command in (verify, key, countersign, trust, prune, hold, release):
+    evidence.add_command(_command)
 
 
 @evidence.command()
@@ -344,6 +349,10 @@ def _show_audit(found: Audit) -> None:
             f"  {click.style('unfinished', fg='yellow')}  {run['run_id']}: planned "
             f"{run['planned_at']} (entry {run['index']}), no result"
         )
+    if found.removed:
+        days = min(one.evidence_days for one in found.removed)
+        count = f"{len(found.removed)} runs of {days} days or more"
+        echo(f"  removed by retention, with a tombstone: {count}")
     for run_id in found.unlogged:
         noted = click.style("not logged", fg="yellow")
         echo(f"  {noted}  {run_id}: has a signed plan; nothing was run")

@@ -32,7 +32,7 @@ from orchestrator.cli.policy_coverage import coverage
 from orchestrator.cli.policy_explain import explain
 from orchestrator.cli.policy_fix import fix
 from orchestrator.cli.policy_output import deliver, output_options
-from orchestrator.cli.policy_waive import judged_waivers, tell_problems, waive, waivers
+from orchestrator.cli.policy_waive import judged_waivers, tell_problems, waive, waivers, withdraw
 from orchestrator.model.errors import InfrastructureError, InputError
 from orchestrator.model.fact import timestamp
 from orchestrator.model.policy import BAD, STATUSES, Finding, Policy
@@ -66,7 +66,7 @@ def policy() -> None:
     """List, explain and test policies, and check an environment against them."""
 
 
-for _command in (coverage, explain, fix, waive, waivers):
+for _command in (coverage, explain, fix, waive, withdraw, waivers):
     policy.add_command(_command)
 
 

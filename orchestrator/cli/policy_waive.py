@@ -1,8 +1,9 @@
-"""`anlan policy waive` and `waivers`: signed exceptions from a policy, for a while."""
+"""`anlan policy waive`, `withdraw` and `waivers`: signed exceptions from a policy, for a while."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, time
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -10,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from orchestrator.cli import signing
 from orchestrator.cli.common import (
     complete_environment,
     console,
     descriptor_path,
     emit,
     json_option,
+    state_directory,
 )
 from orchestrator.cli.policy_common import folder_option, load_rules, table_of
 from orchestrator.model.errors import InfrastructureError, InputError
@@ -24,8 +27,17 @@ from orchestrator.model.schema import nearest
 if TYPE_CHECKING:
     from orchestrator.evidence.waivers import Judged
     from orchestrator.model.policy import Policy
+    from orchestrator.model.waiver import Waiver
 
 _EXIT_DAMAGED = 2
+
+
+_key_option = click.option(
+    "--key",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    help="Your private key (PEM); its public part is in the environment's approval rule.",
+)
 
 
 @click.command()
@@ -42,12 +54,7 @@ _EXIT_DAMAGED = 2
 @click.option("--reason", required=True, help="Why, and what is done instead.")
 @click.option("--owner", required=True, help="Who answers for the risk.")
 @click.option("--until", required=True, help="The last day (YYYY-MM-DD, UTC).")
-@click.option(
-    "--key",
-    type=click.Path(dir_okay=False, path_type=Path),
-    required=True,
-    help="Your private key (PEM); its public part is in the environment's approval rule.",
-)
+@_key_option
 @click.option("--dry-run", is_flag=True, help="Say what would be signed; write nothing.")
 @json_option
 def waive(
@@ -66,7 +73,8 @@ def waive(
     """Sign an exception: POLICY need not hold at these subjects of ENV until a day.
 
     The finding stays what it is and carries the waiver; `policy check` ends with 0 when all that
-    does not hold is waived. The same waiver again changes nothing.
+    does not hold is waived. It is in the evidence log before it is in force. The same waiver again
+    changes nothing.
 
     \b
     Example:
@@ -96,10 +104,15 @@ def waive(
         "until": timestamp(_end_of(until)),
     }
     signer = LocalSigner(load_private_key(key, passphrase_of(key)))
-    waiver, envelope = make(descriptor.get("approvals", {}), wanted, signer, now)
+    rule = descriptor.get("approvals", {})
+    waiver, envelope = make(rule, wanted, signer, now)
     judged = judged_waivers(environment, descriptor, now)
     there = next((one for one in judged.counting if same(one, waiver)), None)
     if there is None and not dry_run:
+        for one, content in _begun(environment, rule, judged):
+            if same(one, waiver):
+                waiver, envelope = one, content
+        _log(environment, envelope)
         _keep(environment, waiver.digest, envelope)
     did = "was there already" if there else "would be kept" if dry_run else "kept"
     kept = there or waiver
@@ -110,6 +123,45 @@ def waive(
         f"{name} at {', '.join(kept.subjects)} of {environment} until {timestamp(kept.ends)}, "
         f"owner {owner}, signed by {kept.approver}: {did}"
     )
+
+
+@click.command()
+@click.argument("environment", metavar="ENV", shell_complete=complete_environment)
+@click.argument("name", metavar="WAIVER")
+@click.option("--reason", required=True, help="Why it is needed no more.")
+@_key_option
+@json_option
+def withdraw(*, environment: str, name: str, reason: str, key: Path, as_json: bool) -> None:
+    """End a waiver of ENV before its last day; that is signed and logged as the waiver was.
+
+    WAIVER is its digest, or the beginning of it, as `anlan policy waivers` shows it. Again it
+    changes nothing.
+
+    \b
+    Example:
+      anlan policy withdraw local 3f9c0a12 --reason "the clock card is in" --key approver.key
+    """
+    from orchestrator.cli.drill_approve import passphrase_of  # noqa: PLC0415
+    from orchestrator.evidence import attestations  # noqa: PLC0415
+    from orchestrator.evidence.keys import LocalSigner, load_private_key  # noqa: PLC0415
+
+    descriptor = json.loads(descriptor_path(environment).read_text())
+    rule, state, now = descriptor.get("approvals", {}), state_directory(), datetime.now(UTC)
+    judged = judged_waivers(environment, descriptor, now)
+    waiver = _named(name, judged, state, rule)
+    content = attestations.kept_withdrawal(state, waiver.digest, rule)
+    if content is None:
+        signer = LocalSigner(load_private_key(key, passphrase_of(key)))
+        content = attestations.withdraw(rule, waiver, signer, reason=reason, now=now)
+    is_new = _log(environment, content)
+    for file, one in judged.waivers.items():
+        if one.digest == waiver.digest:
+            (_folder(environment) / file).unlink(missing_ok=True)
+    if as_json:
+        emit({"waiver": waiver.to_json(), "withdrawn": True, "new": is_new})
+        return
+    did = "withdrawn" if is_new else "was withdrawn already"
+    click.echo(f"{waiver.policy} at {', '.join(waiver.subjects)} of {environment}: {did}")
 
 
 @click.command()
@@ -135,7 +187,8 @@ def waivers(environment: str, as_json: bool) -> int:
 
 
 def judged_waivers(environment: str, descriptor: dict[str, Any] | None, now: datetime) -> Judged:
-    """Return the waivers that an environment keeps, judged by its own approval rule."""
+    """Return the waivers that an environment keeps, judged by its approval rule and the log."""
+    from orchestrator.evidence.attestations import standing  # noqa: PLC0415
     from orchestrator.evidence.waivers import judge, read_folder  # noqa: PLC0415
 
     if descriptor is None:
@@ -146,7 +199,10 @@ def judged_waivers(environment: str, descriptor: dict[str, Any] | None, now: dat
         raise InfrastructureError(
             f"the waivers cannot be read: {error.strerror}", f"look at {_folder(environment)}"
         ) from error
-    return judge(files, descriptor.get("approvals"), environment, now)
+    judged = judge(files, descriptor.get("approvals"), environment, now)
+    if not judged.counting:
+        return judged
+    return standing(state_directory(), judged, signing.entries_of(environment))
 
 
 def tell_problems(judged: Judged) -> None:
@@ -195,14 +251,59 @@ def _keep(environment: str, digest: str, envelope: bytes) -> None:
         ) from error
 
 
+def _log(environment: str, envelope: bytes) -> bool:
+    """Log what an approver signed; whether that was new. Raises InfrastructureError."""
+    from orchestrator.evidence import attestations, dsse  # noqa: PLC0415
+    from orchestrator.evidence.kept import ToLog  # noqa: PLC0415
+
+    before = len(signing.entries_of(environment))
+    subject = attestations.subject_of(attestations.WAIVER, environment)
+    one = ToLog(attestations.WAIVER, subject, dsse.parse(envelope).payload, envelope)
+    try:
+        entry = signing.signing_store(environment).record_statement(environment, one)
+    except InfrastructureError as error:
+        raise InfrastructureError(
+            f"nothing was changed, for it could not be logged: {error.what}", error.todo
+        ) from error
+    return entry.index >= before
+
+
+def _begun(
+    environment: str, rule: dict[str, Any], judged: Judged
+) -> Iterator[tuple[Waiver, bytes]]:
+    """The waivers that are not in force yet: of a command that died, and of before there was a log.
+
+    Each with its envelope; none that was withdrawn.
+    """
+    from orchestrator.evidence.attestations import kept_waivers  # noqa: PLC0415
+
+    unlogged = {p.path.rpartition("/")[2] for p in judged.problems if p.code == "waiver-unlogged"}
+    for name in sorted(unlogged):
+        yield judged.waivers[name], (_folder(environment) / name).read_bytes()
+    yield from kept_waivers(state_directory(), rule).values()
+
+
+def _named(name: str, judged: Judged, state: Path, rule: dict[str, Any]) -> Waiver:
+    """The waiver whose digest begins so. Raises InputError when there is not exactly one."""
+    from orchestrator.evidence.attestations import kept_waivers  # noqa: PLC0415
+
+    there = {one.digest: one for one in judged.waivers.values()}
+    there |= {digest: one for digest, (one, _) in kept_waivers(state, rule, withdrawn=True).items()}
+    found = [one for digest, one in there.items() if digest.startswith(name)]
+    if len(found) != 1:
+        what = "is ambiguous" if found else "does not exist"
+        raise InputError(f"waiver {name!r} {what}", "see `anlan policy waivers`", path="WAIVER")
+    return found[0]
+
+
 def _rows(judged: Judged) -> list[dict[str, Any]]:
     """The validly signed waivers with their state, the soonest to end first."""
-    expired = {one.path.rpartition("/")[2] for one in judged.problems}
+    codes = {one.path.rpartition("/")[2]: one.code for one in judged.problems}
     rows = []
     for name, one in sorted(judged.waivers.items(), key=lambda item: item[1].ends):
-        state = (
-            "expired" if name in expired else "in force" if one in judged.counting else "not yet"
-        )
+        state = "in force" if one in judged.counting else "not yet"
+        if name in codes:
+            state = codes[name].removeprefix("waiver-")
         rows.append({**one.to_json(), "state": state})
     return rows
 
@@ -210,10 +311,10 @@ def _rows(judged: Judged) -> list[dict[str, Any]]:
 def _show(rows: list[dict[str, Any]]) -> None:
     from rich.markup import escape  # noqa: PLC0415
 
-    table = table_of("policy", "subjects", "state", "until", "owner, approver, reason")
+    table = table_of("waiver", "policy", "subjects", "state", "until", "owner, approver, reason")
     for row in rows:
         who = f"{row['owner']}, signed by {row['approver']}\n{row['reason']}"
-        table.add_row(
-            row["policy"], ", ".join(row["subjects"]), row["state"], row["until"], escape(who)
-        )
+        subjects = ", ".join(row["subjects"])
+        cells = (row["digest"][:8], row["policy"], subjects, row["state"], row["until"])
+        table.add_row(*cells, escape(who))
     console().print(table)

@@ -60,7 +60,6 @@ def apply(name: str, environment: str, dry_run: bool, as_json: bool) -> None:
     """
     from orchestrator.drivers.secrets import Secrets  # noqa: PLC0415
     from orchestrator.engine.evidence import evidence_store  # noqa: PLC0415
-    from orchestrator.engine.mirror import mirror_all  # noqa: PLC0415
     from orchestrator.engine.worker import schedules_of  # noqa: PLC0415
     from orchestrator.model.schedule import applied, parse_schedule  # noqa: PLC0415
 
@@ -85,27 +84,16 @@ def apply(name: str, environment: str, dry_run: bool, as_json: bool) -> None:
     record = applied(wished, environment, found.tier, getpass.getuser(), datetime.now(UTC))
     records = schedules_of(common.state_directory()).get(environment, [])
     same = bool(records) and all(records[-1][key] == record[key] for key in ("schedule", "tier"))
-    unkept: dict[str, str] = {}
     if not (dry_run or same):
-        state, secrets = common.state_directory(), Secrets(found)
-        evidence_store(state, found, secrets, _warn).record_schedule(record)
-        mirrored = mirror_all(state, found, secrets, patient=False)
-        unkept = {one.site: one.problem for one in mirrored if one.problem}
+        store = evidence_store(common.state_directory(), found, Secrets(found), common.warn)
+        store.record_schedule(record)
     coming = _coming(record, 5)
     if as_json:
-        applied_now = {"applied": not (dry_run or same), "record": record}
-        common.emit({**applied_now, "next": coming, "not_mirrored": unkept})
+        common.emit({"applied": not (dry_run or same), "record": record, "next": coming})
         return
     word = "would be applied" if dry_run else "is in force already" if same else "applied"
     click.echo(f"{path.stem} on {environment} (tier {found.tier}): {word}")
-    for site, why in unkept.items():
-        catch_up = f"later: anlan evidence log mirror {environment}"
-        click.echo(f"site {site} did not get the log: {why}\n  → {catch_up}", err=True)
     _show(coming)
-
-
-def _warn(text: str) -> None:
-    click.echo(f"warning: {text}", err=True)
 
 
 @schedule.command("list")

@@ -51,4 +51,4 @@ def evidence_bucket(
     """
     keys = secrets.kv(site.object_store.secret)
     store = ObjectStore(environment, site, keys, patience_seconds=patience_seconds)
-    return EvidenceBucket(store, environment.retention.object_lock_days)
+    return EvidenceBucket(store, environment.retention.evidence_lock_days)

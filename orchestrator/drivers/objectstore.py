@@ -237,6 +237,21 @@ class ObjectStore:
         except (ClientError, BotoCoreError) as error:
             raise self._failed(f"lock {bucket}/{one.key}", error) from error
 
+    def remove_version(self, bucket: str, one: ObjectVersion) -> bool:
+        """Remove one version for good; False when the store refuses: it is under a lock.
+
+        No lock is bypassed, under governance either.
+        """
+        try:
+            self._client.delete_object(Bucket=bucket, Key=one.key, VersionId=one.version)
+        except ClientError as error:
+            if _code(error) in _LOCKED:
+                return False
+            raise self._failed(f"delete {bucket}/{one.key}", error) from error
+        except BotoCoreError as error:
+            raise self._failed(f"delete {bucket}/{one.key}", error) from error
+        return True
+
     def remove_all(self, bucket: str, prefix: str) -> int:
         """Remove every version and delete marker below `prefix` whose lock is over.
 

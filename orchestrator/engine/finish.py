@@ -17,9 +17,10 @@ from orchestrator.drivers.files import write_atomically
 from orchestrator.engine.evidence import evidence_store
 from orchestrator.engine.mirror import mirror_all, mirror_to
 from orchestrator.engine.runs import Run
-from orchestrator.evidence import layout, waivers
+from orchestrator.evidence import attestations, layout, waivers
 from orchestrator.evidence.contents import raw_of
 from orchestrator.evidence.layout import read_run_directory, rules_of
+from orchestrator.evidence.log import log_of
 from orchestrator.model.environment import load_environment
 from orchestrator.model.errors import AnlanError, InfrastructureError, Refused
 from orchestrator.model.fact import facts_document, timestamp
@@ -87,7 +88,9 @@ def _judge(run: Run, context: Context, now: datetime) -> None:
     folder = run.directory / layout.WAIVERS
     shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed before it had judged
     there = waivers.read_folder(context.environment.root)
+    state = run.directory.parent.parent
     judged = waivers.judge(there, rule, name, now)
+    judged = attestations.standing(state, judged, log_of(state, name).entries())
     for file, waiver in judged.waivers.items():
         if waiver in judged.counting:
             folder.mkdir(exist_ok=True)

@@ -19,7 +19,7 @@ from typing import Any
 from orchestrator.drivers.files import write_atomically
 from orchestrator.engine import finish, permit, runs
 from orchestrator.engine.runs import Run
-from orchestrator.evidence import layout, log
+from orchestrator.evidence import layout, log, tombstones
 from orchestrator.evidence.schedules import applied_to
 from orchestrator.model.errors import AnlanError, InputError
 from orchestrator.model.fact import parse_timestamp, timestamp
@@ -91,6 +91,7 @@ class Worker:
         self._grace = grace_seconds
         self._schedules: dict[str, list[dict[str, Any]]] = {}
         self._log_heads: dict[str, bytes | None] = {}
+        self._removed: frozenset[str] = frozenset()
         self._settled: dict[str, datetime] = {}
         self._why: dict[str, tuple[float, str]] = {}
         self._dead: dict[str, float] = {}
@@ -140,6 +141,7 @@ class Worker:
         heads = log.heads(self._state)
         if heads != self._log_heads:
             self._schedules, self._log_heads = schedules_of(self._state), heads
+            self._removed = tombstones.runs_of(self._state)
         return self._schedules
 
     def _environment(self, environment: str, records: list[dict[str, Any]], now: datetime) -> None:
@@ -150,7 +152,10 @@ class Worker:
         for one in sorted(expected(records, since, until), key=lambda slot: slot.start):
             if one.ask > now:
                 continue
-            run = self._made(one.run_id) or self._made_now(environment, one)
+            run = self._made(one.run_id)
+            if run is None and self._was_removed(one.run_id):
+                continue
+            run = run or self._made_now(environment, one)
             if run is None or not self._scheduled(run, one.entry, one.start, one.latest, now):
                 open_.append(one.at)
         # Up to the first that is open nothing is left to do.
@@ -159,6 +164,11 @@ class Worker:
     def _made(self, run_id: str) -> Run | None:
         there = (self._state / "runs" / run_id).is_dir()
         return runs.load(self._state, run_id) if there else None
+
+    def _was_removed(self, run_id: str) -> bool:
+        """Whether its retention was over: its tombstone is logged before its directory goes."""
+        self._in_force()
+        return run_id in self._removed
 
     def _made_now(self, environment: str, one: Slot) -> Run | None:
         try:

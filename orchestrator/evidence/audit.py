@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.evidence import (
+    attestations,
     dsse,
+    holds,
     layout,
     log,
     merkle,
@@ -22,13 +24,15 @@ from orchestrator.evidence import (
     schedules,
     signatures,
     statement,
+    tombstones,
     trusted_time,
     vouching,
 )
 from orchestrator.evidence.bindings import Problem
-from orchestrator.evidence.entries import Entry, LogError
+from orchestrator.evidence.entries import RUN_KINDS, Entry, LogError
 from orchestrator.evidence.keys import PublicKey
 from orchestrator.evidence.note import Checkpoint
+from orchestrator.evidence.tombstones import Tombstone
 from orchestrator.evidence.trust import Trust
 from orchestrator.evidence.vouching import Outcome
 from orchestrator.model.canonical import StrictJsonError, sha256, strict_loads
@@ -45,6 +49,7 @@ class Audit:
     `unfinished` are plans in the log without a result. `unlogged` are ids of runs with a signed
     plan that the log does not hold: killed before they touched anything, or cut off the log.
     `vouching` is how witnesses and timestamp authorities answered when they were asked last.
+    `removed` are runs whose retention was over, with a tombstone in the log.
     """
 
     environment: str
@@ -54,6 +59,7 @@ class Audit:
     unfinished: tuple[Entry, ...] = ()
     unlogged: tuple[str, ...] = ()
     vouching: tuple[Outcome, ...] = ()
+    removed: tuple[Tombstone, ...] = ()
 
     @property
     def status(self) -> str:
@@ -70,7 +76,7 @@ class Audit:
             "status": self.status,
             "problems": [problem.to_json() for problem in self.problems],
             "entries": len(self.entries),
-            "runs": len({e.run_id for e in self.entries if e.kind != schedules.KIND}),
+            "runs": len({e.run_id for e in self.entries if e.kind in RUN_KINDS}),
             "origin": self.checkpoint.origin if self.checkpoint else None,
             "root": self.checkpoint.root.hex() if self.checkpoint else None,
             "unfinished": [
@@ -79,6 +85,7 @@ class Audit:
             ],
             "unlogged": list(self.unlogged),
             "vouching": [one.to_json() for one in self.vouching],
+            "removed": [one.to_json() for one in self.removed],
         }
 
 
@@ -114,12 +121,19 @@ def audit(
     root_at = partial(merkle.root, subtree=subtree)
     logged = {(entry.kind, entry.statement) for entry in entries}
     problems = [problem for run in runs for problem in _check_run(run, logged, checkpoint, root_at)]
-    times = Counter((entry.kind, entry.run_id) for entry in entries if entry.kind != schedules.KIND)
+    times = Counter((entry.kind, entry.run_id) for entry in entries if entry.kind in RUN_KINDS)
     for (kind, run_id), count in times.items():
         if count > 1:
             message = f"the {kind} of {run_id} was logged {count} times"
             problems.append(Problem("duplicate-log-entry", name, message))
+    removed, more = tombstones.removed(state, environment, entries, keys)
+    problems += more
+    problems += holds.problems_of(state, entries, keys)
+    problems += attestations.problems_of(state, entries)
+    problems += attestations.uncounted(state, runs, entries)
     for entry in entries:
+        if entry.run_id in removed:
+            continue
         if entry.kind == "plan" and not (state / "runs" / entry.run_id).is_dir():
             message = f"was logged (entry {entry.index}) and its directory is gone"
             problems.append(Problem("missing-run", f"runs/{entry.run_id}", message))
@@ -144,6 +158,7 @@ def audit(
         tuple(e for e in entries if e.kind == "plan" and e.run_id not in finished),
         tuple(run.name for run in runs if (run / _PLAN).is_file() and run.name not in planned),
         tuple(vouched),
+        tuple(removed.values()),
     )
 
 

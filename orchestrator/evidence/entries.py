@@ -14,7 +14,9 @@ from orchestrator.evidence import merkle
 from orchestrator.model.canonical import canonical
 from orchestrator.model.fact import parse_timestamp
 
-KINDS = ("plan", "controls", "run", "schedule")
+RUN_KINDS = ("plan", "controls", "run", "tombstone")
+"""Each is logged at most once for a run."""
+KINDS = (*RUN_KINDS, "hold", "schedule", "waiver", "review")
 # One spelling of every entry, so that parsing is checking: RFC 8785 sorts the keys like this.
 _ENTRY = re.compile(
     rb'\{"kind":"(?P<kind>[a-z]+)","run_id":"(?P<run_id>[A-Za-z0-9][A-Za-z0-9._-]{0,199})",'

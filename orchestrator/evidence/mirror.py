@@ -13,7 +13,18 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from orchestrator.evidence import dsse, log, merkle, note, schedules, tiles
+from orchestrator.evidence import (
+    attestations,
+    dsse,
+    holds,
+    kept,
+    log,
+    merkle,
+    note,
+    schedules,
+    tiles,
+    tombstones,
+)
 from orchestrator.evidence.entries import Entry, parse_entry
 from orchestrator.evidence.keys import PublicKey, parse_public_key
 from orchestrator.evidence.note import Checkpoint
@@ -21,7 +32,11 @@ from orchestrator.model.errors import InputError
 
 KEYS = "keys"
 KEYS_FOLDER = "evidence/keys"
-STATEMENTS = {schedules.KIND: schedules.FOLDER}
+STATEMENTS = {
+    schedules.KIND: schedules.FOLDER,
+    tombstones.KIND: tombstones.FOLDER,
+    **dict.fromkeys((holds.KIND, *attestations.KINDS), kept.FOLDER),
+}
 """Kind of an entry whose statement is in no bundle → where the state directory keeps it."""
 
 

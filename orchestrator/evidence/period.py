@@ -13,6 +13,7 @@ from typing import Any
 from orchestrator.evidence import (
     bundle,
     dsse,
+    kept,
     layout,
     note,
     period_bundle,
@@ -20,6 +21,7 @@ from orchestrator.evidence import (
     schedules,
     stored,
     tiles,
+    tombstones,
 )
 from orchestrator.evidence.entries import Entry, parse_entry
 from orchestrator.evidence.note import Checkpoint
@@ -27,7 +29,7 @@ from orchestrator.evidence.period_layout import Selection
 from orchestrator.model.canonical import strict_loads
 from orchestrator.model.errors import InputError
 from orchestrator.model.fact import parse_timestamp
-from orchestrator.model.period import Due, Period, Planned
+from orchestrator.model.period import Due, Period, Planned, Removed
 from orchestrator.model.schema import check
 
 _MOST_BYTES = 256 * 2**20
@@ -99,6 +101,7 @@ def period_of(file: Path) -> Period:
             records,
             plan=lambda run_id: archive.read(period_layout.plan_path(run_id), _MOST_BYTES),
             run=run,
+            tombstone=lambda entry: archive.read(period_layout.tombstone_path(entry), _MOST_BYTES),
         )
     except (InputError, ValueError, KeyError) as error:
         raise InputError(
@@ -134,6 +137,9 @@ def period_from_state(state: Path, environment: str, since: datetime, until: dat
             schedules.applied_to(state, environment, taken.entries),
             plan=plan,
             run=run,
+            tombstone=lambda entry: (
+                state / kept.file_of(entry.statement, tombstones.FOLDER)
+            ).read_bytes(),
         )
     except (OSError, ValueError, KeyError) as error:
         raise InputError(
@@ -151,8 +157,12 @@ def made(
     *,
     plan: Callable[[str], bytes],
     run: Callable[[str], Mapping[str, bytes]],
+    tombstone: Callable[[Entry], bytes],
 ) -> Period:
-    """Return the period of these parts; `plan` and `run` read a run's plan statement and files."""
+    """Return the period of these parts.
+
+    `plan` and `run` read a run's plan statement and files, `tombstone` the statement of an entry.
+    """
     since, until = span
     head, entries = of_log
     selection: Selection = period_layout.select(entries, since, until)
@@ -171,5 +181,13 @@ def made(
             Due(slot.run_id, slot.drill, slot.start)
             for slot in schedules.overdue(records, entries, since, until)
         ),
-        schedules=period_layout.in_force(records, since, until),
+        tuple(
+            _removed(run_id, kept.parse(tombstone(entry)).predicate)
+            for run_id, entry in selection.removed.items()
+        ),
+        period_layout.in_force(records, since, until),
     )
+
+
+def _removed(run_id: str, said: Mapping[str, Any]) -> Removed:
+    return Removed(run_id, said["drill"], parse_timestamp(said["at"]), said["reason"])

@@ -13,12 +13,11 @@ from orchestrator.evidence import (
     layout,
     period_layout,
     predicates,
-    schedules,
     statement,
     tiles,
 )
 from orchestrator.evidence.bindings import Problem
-from orchestrator.evidence.entries import Entry
+from orchestrator.evidence.entries import RUN_KINDS, Entry
 from orchestrator.evidence.note import Checkpoint
 from orchestrator.evidence.period_layout import Selection
 from orchestrator.evidence.trust import Trust
@@ -51,7 +50,7 @@ def check_head(
         yield Problem("log-mismatch", HEAD, "is not the head that the manifest names")
     if not head.origin.startswith(f"anlan.dev/log/{manifest['environment']}/"):
         yield Problem("other-environment", HEAD, f"is the log {head.origin}")
-    times = Counter((e.kind, e.run_id) for e in entries if e.kind != schedules.KIND)
+    times = Counter((e.kind, e.run_id) for e in entries if e.kind in RUN_KINDS)
     for (kind, run_id), count in times.items():
         if count > 1:
             message = f"the {kind} of {run_id} was logged {count} times"
@@ -71,6 +70,7 @@ def check_lists(
     for key, runs, path_of in (
         ("runs", selection.finished, period_layout.run_path),
         ("unfinished", selection.unfinished, period_layout.plan_path),
+        ("removed", selection.removed, period_layout.run_path),
     ):
         stated: list[str] = manifest[key]
         listed = set(stated)

@@ -20,6 +20,7 @@ from orchestrator.evidence import (
     schedules,
     stored,
     tiles,
+    tombstones,
 )
 from orchestrator.evidence.entries import Entry
 from orchestrator.evidence.keys import Signer, load_public_key
@@ -165,8 +166,10 @@ def _contents(
         for entry in taken.entries
         if entry.kind == schedules.KIND
     }
-    for path, entry in sorted(applied.items()):
-        yield path, _statement(state / schedules.FOLDER / Path(path).name, entry)
+    buried = {period_layout.tombstone_path(entry): entry for entry in selection.removed.values()}
+    for folder, entries in ((schedules.FOLDER, applied), (tombstones.FOLDER, buried)):
+        for path, entry in sorted(entries.items()):
+            yield path, _statement(state / folder / Path(path).name, entry)
 
 
 def _check_run(

@@ -17,6 +17,7 @@ from orchestrator.model.schema import check
 SCHEMA = "anlan.period/v1"
 MANIFEST_TYPE = "application/vnd.anlan.period-manifest+json"
 LOG, RUNS, PLANS, SCHEDULES = "log/", "runs/", "plans/", "schedules/"
+TOMBSTONES, TOMBSTONE = "tombstones/", "tombstone"
 OWN = frozenset({layout.MANIFEST, layout.MANIFEST_ENVELOPE})
 
 
@@ -24,23 +25,30 @@ OWN = frozenset({layout.MANIFEST, layout.MANIFEST_ENVELOPE})
 class Selection:
     """The runs whose plan was logged in a period, by id with its plan's entry, the oldest first.
 
-    `finished` have a result in the log, wherever; `unfinished` have none.
+    `finished` have a result in the log, wherever; `unfinished` have none. `removed` have a
+    tombstone in the log, whose entry it is here: their retention was over.
     """
 
     finished: Mapping[str, Entry]
     unfinished: Mapping[str, Entry]
+    removed: Mapping[str, Entry]
 
 
 def select(entries: Sequence[Entry], since: datetime, until: datetime) -> Selection:
     """Return which runs of a log belong to [`since`, `until`)."""
     begin, end = timestamp(since), timestamp(until)
     ended = {entry.run_id for entry in entries if entry.kind == "run"}
+    buried = {entry.run_id: entry for entry in entries if entry.kind == TOMBSTONE}
     finished: dict[str, Entry] = {}
     unfinished: dict[str, Entry] = {}
+    removed: dict[str, Entry] = {}
     for entry in entries:
         if entry.kind == "plan" and begin <= entry.time_text < end:
-            (finished if entry.run_id in ended else unfinished).setdefault(entry.run_id, entry)
-    return Selection(finished, unfinished)
+            if entry.run_id in buried:
+                removed.setdefault(entry.run_id, buried[entry.run_id])
+            else:
+                (finished if entry.run_id in ended else unfinished).setdefault(entry.run_id, entry)
+    return Selection(finished, unfinished, removed)
 
 
 def run_path(run_id: str) -> str:
@@ -58,6 +66,11 @@ def schedule_path(entry: Entry) -> str:
     return f"{SCHEDULES}{entry.statement}.dsse.json"
 
 
+def tombstone_path(entry: Entry) -> str:
+    """Where the statement of a tombstone is."""
+    return f"{TOMBSTONES}{entry.statement}.dsse.json"
+
+
 def paths_of(entries: Sequence[Entry], selection: Selection) -> set[str]:
     """Return every path that the bundle of these runs of this log has, but its manifest's."""
     return {
@@ -66,6 +79,7 @@ def paths_of(entries: Sequence[Entry], selection: Selection) -> set[str]:
         *(schedule_path(entry) for entry in entries if entry.kind == schedules.KIND),
         *map(run_path, selection.finished),
         *map(plan_path, selection.unfinished),
+        *map(tombstone_path, selection.removed.values()),
     }
 
 
@@ -92,6 +106,7 @@ def manifest(
         "root": checkpoint.root.hex(),
         "runs": list(selection.finished),
         "unfinished": list(selection.unfinished),
+        "removed": list(selection.removed),
         "files": sorted(files, key=lambda one: str(one["path"])),
     }
     check(data, "period", file=layout.MANIFEST)

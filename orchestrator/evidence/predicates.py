@@ -20,10 +20,16 @@ WAIVER = f"{_BASE}waiver/v1"
 DR_DRILL = f"{_BASE}dr-drill/v1"
 CONTROL_RESULT = f"{_BASE}control-result/v1"
 ACCESS_REVIEW = f"{_BASE}access-review/v1"
+WAIVER_WITHDRAWAL = f"{_BASE}waiver-withdrawal/v1"
+LEGAL_HOLD = f"{_BASE}legal-hold/v1"
+TOMBSTONE = f"{_BASE}tombstone/v1"
 
 SCHEMAS: Mapping[str, str] = {
     kind: f"predicates/{kind.removeprefix(_BASE).removesuffix('/v1')}"
-    for kind in (PLAN, SCHEDULE, APPROVAL, WAIVER, DR_DRILL, CONTROL_RESULT, ACCESS_REVIEW)
+    for kind in (
+        *(PLAN, SCHEDULE, APPROVAL, WAIVER, WAIVER_WITHDRAWAL, DR_DRILL, CONTROL_RESULT),
+        *(ACCESS_REVIEW, LEGAL_HOLD, TOMBSTONE),
+    )
 }
 """Predicate type → name of its schema."""
 

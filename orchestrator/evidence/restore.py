@@ -13,7 +13,19 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from orchestrator.evidence import bundle, dsse, layout, log, merkle, mirror, note, statement, tiles
+from orchestrator.evidence import (
+    attestations,
+    bundle,
+    dsse,
+    layout,
+    log,
+    merkle,
+    mirror,
+    note,
+    statement,
+    tiles,
+    tombstones,
+)
 from orchestrator.evidence.copies import Copies
 from orchestrator.evidence.entries import Entry, LogError
 from orchestrator.evidence.files import sync_directory, write_atomically
@@ -125,6 +137,8 @@ class Restoration:
         folder = mirror.STATEMENTS[entry.kind]
         path = f"{folder}/{entry.statement}.dsse.json"
         check = partial(_signed_statement, entry.statement)
+        if entry.kind in attestations.KINDS:  # a person signed it: the log says that it is theirs
+            check = partial(_said_statement, entry.statement)
         here = self.state / path
         if here.is_file():
             try:
@@ -145,6 +159,8 @@ class Restoration:
 
     def _run(self, run_id: str, entries: Mapping[str, str], every: Sequence[PublicKey]) -> None:
         """Put back the bundle of a run and its directory; what exists is left as it is."""
+        if tombstones.KIND in entries:
+            return  # its retention was over
         directory, packed = f"runs/{run_id}", f"{layout.BUNDLES}/{run_id}.zip"
         has_directory, has_bundle = (self.state / path for path in (directory, packed))
         if has_directory.is_dir() and (has_bundle.is_file() or "run" not in entries):
@@ -195,7 +211,7 @@ def _by_run(entries: Sequence[Entry]) -> dict[str, dict[str, str]]:
     """Run id → kind → statement, of the entries about runs."""
     found: dict[str, dict[str, str]] = {}
     for entry in entries:
-        if entry.kind in statement.FILES:
+        if entry.kind in statement.FILES or entry.kind == tombstones.KIND:
             found.setdefault(entry.run_id, {})[entry.kind] = entry.statement
     return found
 
@@ -217,6 +233,14 @@ def _signed_statement(
     if sha256(envelope.payload) != digest:
         raise ValueError("is not the statement that was logged")
     return content, dsse.verify(envelope, statement.PAYLOAD_TYPE, keys)
+
+
+def _said_statement(
+    digest: str, _: Sequence[PublicKey], content: bytes
+) -> tuple[bytes, frozenset[str]]:
+    if sha256(dsse.parse(content).payload) != digest:
+        raise ValueError("is not the statement that was logged")
+    return content, frozenset()
 
 
 def _bundle_of(

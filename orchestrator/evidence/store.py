@@ -25,6 +25,7 @@ from orchestrator.evidence import (
 from orchestrator.evidence.contents import Contents
 from orchestrator.evidence.entries import Entry
 from orchestrator.evidence.files import write_atomically
+from orchestrator.evidence.kept import ToLog, file_of
 from orchestrator.evidence.keys import Signer, key_id, parse_public_key
 from orchestrator.evidence.log import LockedLog, Log, log_of, utc_now
 from orchestrator.evidence.proofs import parse_proof
@@ -42,14 +43,20 @@ class EvidenceStore:
         state_dir: Path,
         signer: Signer,
         clock: Callable[[], datetime] = utc_now,
+        *,
         vouchers: Vouchers | None = None,
         warn: Callable[[str], None] = lambda _: None,
+        spread: Callable[[], None] = lambda: None,
     ) -> None:
-        """`vouchers` are asked after each append; `warn` is told of each that does not vouch."""
+        """`vouchers` are asked after each append; `warn` is told of each that does not vouch.
+
+        `spread` takes the log to the sites; it is called when a statement of no run was logged.
+        """
         self._state = state_dir
         self._clock = clock
         self._vouchers = vouchers or Vouchers()
         self._warn = warn
+        self._spread = spread
         self._keys = state_dir / "evidence" / "keys"
         self._signer = signer
 
@@ -58,21 +65,32 @@ class EvidenceStore:
 
         Raises InputError when it is no schedule.
         """
-        payload = schedules.payload_of(record)
-        digest = sha256(payload)
-        with self._log(str(record["environment"])).locked() as log:
+        environment = str(record["environment"])
+        payload, subject = schedules.payload_of(record), schedules.subject_of(environment)
+        one = ToLog(schedules.KIND, subject, payload, folder=schedules.FOLDER)
+        return self.record_statement(environment, one)
+
+    def record_statement(self, environment: str, one: ToLog) -> Entry:
+        """Keep a statement and log it, signed here unless a person has; the same is logged once.
+
+        For one that is logged already nobody is asked. Raises InfrastructureError when it cannot
+        be signed: then it is not logged.
+        """
+        digest = sha256(one.payload)
+        path = self._state / file_of(digest, one.folder)
+        with self._log(environment).locked() as log:
+            there = [e for e in log.entries if (e.kind, e.statement) == (one.kind, digest)]
+            if there and self._stands(path, one.payload):
+                return there[0]
             self._keep_key()
-            path = self._state / schedules.FOLDER / f"{digest}.dsse.json"
-            if not self._stands(path, payload):
-                envelope = dsse.sign(payload, statement.PAYLOAD_TYPE, self._signer)
-                write_atomically(path, envelope.to_bytes())
-            subject = schedules.subject_of(str(record["environment"]))
-            logged = [one for one in log.entries if one.statement == digest]
-            if logged:
-                return logged[0]
-            entry = log.append([(schedules.KIND, subject, digest)], self._signer)[0]
+            if not self._stands(path, one.payload):
+                write_atomically(path, one.envelope or self._sign(one.payload))
+            if there:
+                return there[0]
+            entry = log.append([(one.kind, one.subject, digest)], self._signer)[0]
             self._vouch(log)
-            return entry
+        self._spread()
+        return entry
 
     def record_plan(self, run_dir: Path) -> Entry:
         """Sign and log plan.json, drill.yaml, environment.json and policies/ of a run.
@@ -161,6 +179,9 @@ class EvidenceStore:
             self._state, taken, since, until, self._signer, out=out, progress=progress
         )
 
+    def _sign(self, payload: bytes) -> bytes:
+        return dsse.sign(payload, statement.PAYLOAD_TYPE, self._signer).to_bytes()
+
     def _keep_key(self) -> None:
         """Keep the public key by its id: the log outlives the environment that signed it."""
         pem = self._signer.public_key_pem()
@@ -203,8 +224,7 @@ class EvidenceStore:
                 )
             path = run_dir / "statements" / f"{kind}.dsse.json"
             if not self._stands(path, payload):
-                envelope = dsse.sign(payload, statement.PAYLOAD_TYPE, self._signer)
-                write_atomically(path, envelope.to_bytes())
+                write_atomically(path, self._sign(payload))
             if logged is None:
                 new.append((kind, run_id, sha256(payload)))
         log.append(new, self._signer)

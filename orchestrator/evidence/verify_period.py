@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.evidence import (
     bundle,
     dsse,
+    kept,
     layout,
     log,
     logged,
@@ -33,6 +34,7 @@ from orchestrator.evidence import (
     statement,
     stored,
     tiles,
+    tombstones,
     trusted_time,
 )
 from orchestrator.evidence.bindings import Problem
@@ -136,8 +138,9 @@ class _Period:
         self.manifest: dict[str, Any] = {}
         self.entries: Sequence[Entry] = ()
         self.head: Checkpoint | None = None
-        self.selection = Selection({}, {})
+        self.selection = Selection({}, {}, {})
         self.planned: list[dict[str, Any]] = []
+        self.removed: list[tombstones.Tombstone] = []
         self.missing: list[Slot] = []
 
     def say(self, code: str, path: str, message: str) -> None:
@@ -159,6 +162,7 @@ class _Period:
             self.manifest, self.selection, self.entries, self.archive.members.keys()
         )
         self.planned = [self._plan(*one) for one in self.selection.unfinished.items()]
+        self.removed = [*self._tombstones()]
         self.missing = list(self._due(since, until))
 
     def _span(self) -> tuple[datetime, datetime]:
@@ -261,6 +265,24 @@ class _Period:
                 row["drill"] = period_layout.drill_of(payload)
         return row
 
+    def _tombstones(self) -> Iterator[tombstones.Tombstone]:
+        """What the tombstones of the period's removed runs say."""
+        for run_id, entry in self.selection.removed.items():
+            path = period_layout.tombstone_path(entry)
+            before = {e.kind: e for e in self.entries[: entry.index] if e.run_id == run_id}
+            if path not in self.archive.members or "plan" not in before:
+                continue  # said already
+            payload = self._payload(path, statement.PAYLOAD_TYPE)
+            try:
+                found = kept.parse(self.read(path))
+                stone = tombstones.of_run(found, self.manifest["environment"], entry, before)
+            except ValueError as error:
+                self.say("bad-tombstone", path, str(error))
+                continue
+            if payload is not None:
+                self.problems += tombstones.early(stone, entry, before, path)
+                yield stone
+
     def _due(self, since: datetime, until: datetime) -> Iterator[Slot]:
         """The runs that the schedules of the log made due in the period and it does not have."""
         records: list[dict[str, Any]] = []
@@ -358,6 +380,7 @@ class _Period:
             "verdicts": dict(sorted(Counter(row["verdict"] for row in rows).items())),
             "runs": rows,
             "unfinished": self.planned,
+            "removed": [one.to_json() for one in self.removed],
             "missing": [
                 {"run_id": one.run_id, "drill": one.drill, "due_at": timestamp(one.start)}
                 for one in self.missing

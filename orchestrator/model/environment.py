@@ -163,13 +163,34 @@ class Targets:
     restore_rto_seconds: float
 
 
+LEAST_EVIDENCE_DAYS = 31
+"""Policies look back so far for drills that were missed (fact `drill_schedule`)."""
+
+DEFAULT_EVIDENCE_DAYS = 2557
+"""Seven years: how long an auditor keeps the records of an audit (17 CFR 210.2-06)."""
+
+
 @dataclass(frozen=True)
 class Retention:
-    """How long things are kept: audit logs (days), full backups (count), object locks (days)."""
+    """How long things are kept: audit logs (days), full backups (count), object locks (days).
+
+    `evidence_days` is None where it was not configured.
+    """
 
     audit_days: int
     backup_full: int
     object_lock_days: int
+    evidence_days: int | None
+
+    @property
+    def evidence_kept_days(self) -> int:
+        """For how many days after its end the evidence of a run is kept."""
+        return DEFAULT_EVIDENCE_DAYS if self.evidence_days is None else self.evidence_days
+
+    @property
+    def evidence_lock_days(self) -> int:
+        """For how many days a site's store locks a bundle: longer only where it is configured."""
+        return max(self.object_lock_days, self.evidence_days or 0)
 
 
 @dataclass(frozen=True)
@@ -271,7 +292,7 @@ def parse_environment(text: str, *, file: str = "") -> Environment:
         tier=data["tier"],
         root=Path(data["root"]),
         targets=_build(Targets, data["targets"]),
-        retention=_build(Retention, data["retention"]),
+        retention=_build(Retention, {"evidence_days": None, **data["retention"]}),
         tls=_build(Tls, data["tls"]),
         sites={name: _site(name, site) for name, site in sorted(data["sites"].items())},
         secrets=_build(SecretsSettings, data["secrets"]),

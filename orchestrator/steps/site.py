@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import shutil
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
 
 from orchestrator.drivers.erp import Erp
+from orchestrator.drivers.objectstore import ObjectVersion
 from orchestrator.drivers.postgresql import PostgreSQL, Role
 from orchestrator.drivers.postgresql_standby import fenced, restore_standby
 from orchestrator.drivers.twin_database import read_restore_log
@@ -155,20 +157,22 @@ def post_invoice(context: Context) -> None:
 
 @verb()
 def refill_evidence(context: Context) -> None:
-    """Copy the evidence that the other site kept into the new store, under locks of its own."""
+    """Copy the evidence that the other site kept into the new store, under locks as long."""
     source, target = (store_of(context, site) for site in (context.away, context.home))
     bucket, fresh = source.bucket("evidence"), target.bucket("evidence")
     there = {one.key for one in target.versions(fresh) if one.is_latest}
     kept = [one for one in source.versions(bucket) if one.is_latest]
-    days = context.environment.retention.object_lock_days
+    now, least = datetime.now(UTC), context.environment.retention.object_lock_days
 
-    def copy(key: str) -> None:
-        target.put_locked(fresh, key, source.get(bucket, key), days=days)
+    def copy(one: ObjectVersion) -> None:
+        _, until = source.retained_until(bucket, one.key, one.version)
+        days = max(least, (until - now) / timedelta(days=1))
+        target.put_locked(fresh, one.key, source.get(bucket, one.key), days=days)
 
-    wanted = [one.key for one in kept if one.key not in there]
+    wanted = [one for one in kept if one.key not in there]
     # A log's checkpoint says that its tiles are there: after them, whenever this is killed.
-    last = [key for key in wanted if PurePosixPath(key).name == "checkpoint"]
-    side_by_side(copy, [key for key in wanted if key not in last])
+    last = [one for one in wanted if PurePosixPath(one.key).name == "checkpoint"]
+    side_by_side(copy, [one for one in wanted if one not in last])
     side_by_side(copy, last)
     held = {(one.key, one.size_bytes) for one in target.versions(fresh) if one.is_latest}
     missing = [one.key for one in kept if (one.key, one.size_bytes) not in held]

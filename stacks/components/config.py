@@ -11,6 +11,7 @@ from typing import Any
 
 from orchestrator.evidence.approvals import load_rule
 from orchestrator.evidence.settings import load_settings
+from orchestrator.model.environment import LEAST_EVIDENCE_DAYS
 from orchestrator.model.errors import InputError
 from stacks import places
 
@@ -36,6 +37,7 @@ class StackConfig:
     audit_retention_days: int = 184
     backup_retention_full: int = 2
     object_lock_days: int = 1
+    evidence_days: int = 0  # 0: not configured
     tls_lifetime_hours: int = 2160
     tls_renew_before_hours: int = 720
     approvals: dict[str, Any] | None = None  # the rule (schema `approvals`), as its file has it
@@ -60,6 +62,7 @@ _NUMBERS = {
     "auditRetentionDays": ("audit_retention_days", 1, 36500),
     "backupRetentionFull": ("backup_retention_full", 1, 1000),
     "objectLockDays": ("object_lock_days", 1, 36500),
+    "evidenceDays": ("evidence_days", 0, 36500),
     "tlsLifetimeHours": ("tls_lifetime_hours", 1, 87600),
     "tlsRenewBeforeHours": ("tls_renew_before_hours", 1, 87600),
 }
@@ -97,6 +100,8 @@ def parse_config(values: Mapping[str, Any], name: str, state: Path, user: str) -
         evidence=_from_file("evidence", values, load_settings),
         **numbers,
     )
+    if 0 < config.evidence_days < LEAST_EVIDENCE_DAYS:
+        raise _invalid("evidenceDays", config.evidence_days, f"0, or {LEAST_EVIDENCE_DAYS} or more")
     if config.tls_renew_before_hours >= config.tls_lifetime_hours:
         raise _invalid(
             "tlsRenewBeforeHours",

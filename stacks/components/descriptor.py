@@ -49,6 +49,7 @@ def describe(layout: Layout, digest: str) -> dict[str, Any]:
             "audit_days": config.audit_retention_days,
             "backup_full": config.backup_retention_full,
             "object_lock_days": config.object_lock_days,
+            **({"evidence_days": config.evidence_days} if config.evidence_days else {}),
         },
         "tls": {
             "minimum_version": "TLSv1.3",

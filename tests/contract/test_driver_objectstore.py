@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -51,3 +52,17 @@ def test_wrong_keys_are_an_error_and_no_refusal(
     stranger = ObjectStore(environment, site, {"access_key": "nobody", "secret_key": "wrong-keys"})
     with pytest.raises(InfrastructureError):
         stranger.try_delete_locked(bucket, "test/keys", version)
+
+
+def test_a_version_goes_for_good_when_its_lock_is_over_and_not_before(store: ObjectStore) -> None:
+    bucket, seconds = store.bucket("evidence"), 3
+    for content, days in ((b"short", seconds / 86_400), (b"long", 0.01)):
+        store.put_locked(bucket, "test/retention", content, days=days)
+    there = {one.size_bytes: one for one in store.versions(bucket, "test/retention")}
+    short, long = there[len(b"short")], there[len(b"long")]
+    assert not store.remove_version(bucket, short)
+    time.sleep(seconds + 1)
+    assert store.remove_version(bucket, short)
+    assert not store.remove_version(bucket, long)
+    left = {one.version for one in store.versions(bucket, "test/retention")}
+    assert (short.version in left, long.version in left) == (False, True)

@@ -6,16 +6,22 @@ import base64
 import dataclasses
 import io
 import json
+import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from openpyxl import load_workbook
 from openpyxl.workbook import Workbook
 
+from orchestrator.cli import access, signing
 from orchestrator.collect.access_secrets import policy_rules
+from orchestrator.evidence import EvidenceStore
 from orchestrator.evidence.access_reviews import (
     KEEP,
     REMOVE,
@@ -24,7 +30,9 @@ from orchestrator.evidence.access_reviews import (
     read_review,
     sign_review,
 )
+from orchestrator.evidence.audit import audit
 from orchestrator.evidence.keys import LocalSigner
+from orchestrator.evidence.log import log_of
 from orchestrator.model.access import Right, compare, rights_of
 from orchestrator.model.canonical import canonical
 from orchestrator.model.errors import InfrastructureError, InputError, Refused
@@ -295,3 +303,44 @@ def test_paths_and_capabilities_of_a_policy_are_read() -> None:
 def test_a_policy_that_cannot_be_read_whole_is_an_error(text: str) -> None:
     with pytest.raises(InfrastructureError, match="cannot be read"):
         policy_rules(text)
+
+
+# In the log ------------------------------------------------------------------------------------
+
+
+def test_a_review_is_logged_before_it_counts_and_stays_when_its_file_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = LocalSigner(Ed25519PrivateKey.generate())
+    monkeypatch.setattr(signing, "signing_store", lambda _: EvidenceStore(tmp_path, key))
+    pem = ALICE._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (tmp_path / "alice.key").write_bytes(pem)
+    (tmp_path / "alice.key").chmod(0o600)
+    root = tmp_path / "env" / "local"
+    environment: Any = SimpleNamespace(name="local", root=root, approvals=REVIEWERS)
+    decisions = {"common/postgresql": [Decision(LOGIN, KEEP)]}
+    access._sign(environment, decisions, tmp_path / "alice.key", "baseline", as_json=False)
+    (entry,) = log_of(tmp_path, "local").entries()
+    assert (entry.kind, entry.run_id) == ("review", "review-local")
+    shutil.rmtree(root)
+    kept = tmp_path / "evidence/statements" / f"{entry.statement}.dsse.json"
+    review = read_review(kept.read_bytes(), "local", REVIEWERS, datetime.now(UTC))
+    assert review.reviewer == "alice"
+    assert audit(tmp_path, "local", [key.public_key]).status == "VALID"
+    kept.unlink()
+    (problem,) = audit(tmp_path, "local", [key.public_key]).problems
+    assert problem.code == "bad-statement"
+
+
+def test_a_review_that_cannot_be_logged_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Down(LocalSigner):
+        def public_key_pem(self) -> str:
+            raise InfrastructureError("the secret manager is sealed", "unseal it")
+
+    down = EvidenceStore(tmp_path, Down(Ed25519PrivateKey.generate()))
+    monkeypatch.setattr(signing, "signing_store", lambda _: down)
+    with pytest.raises(InfrastructureError, match="was not kept"):
+        access._log("local", signed())
+    assert not list(tmp_path.rglob("*.dsse.json"))

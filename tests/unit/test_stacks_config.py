@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from orchestrator.model.environment import Retention
 from orchestrator.model.errors import InputError
 from stacks import places
 from stacks.components.config import KEYS, StackConfig, parse_config
@@ -41,6 +42,7 @@ def test_numbers_may_come_as_text_as_pulumi_gives_them() -> None:
         ("rtoSeconds", 0),
         ("rpoSeconds", -1),
         ("auditRetentionDays", 0),
+        ("evidenceDays", 30),
         ("tier", "gold"),
         ("addresses", "127.0.0.1"),
         ("root", "relative/path"),
@@ -120,3 +122,13 @@ def test_a_root_too_long_for_sockets_is_moved_and_linked(tmp_path: Path) -> None
 def test_only_the_tier_vip_waits_for_the_standby() -> None:
     assert parse().synchronous
     assert not parse(tier="standard").synchronous
+
+
+def test_evidence_is_locked_for_its_retention_only_where_one_is_configured() -> None:
+    """Else a test environment's store would keep its bundles for seven years."""
+    none, years = Retention(184, 2, 1, None), Retention(184, 2, 1, 3653)
+    assert (none.evidence_kept_days, none.evidence_lock_days) == (2557, 1)
+    assert (years.evidence_kept_days, years.evidence_lock_days) == (3653, 3653)
+    assert Retention(184, 2, 90, 31).evidence_lock_days == 90
+    assert parse().evidence_days == 0
+    assert parse(evidenceDays="3653").evidence_days == 3653

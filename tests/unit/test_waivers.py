@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,17 @@ import pytest
 from click.testing import CliRunner, Result
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from run_samples import Clock, Sample, record
 
+from orchestrator.cli import signing
 from orchestrator.cli.policy import policy as command
-from orchestrator.evidence import LocalSigner, dsse, statement
+from orchestrator.evidence import EvidenceStore, LocalSigner, attestations, dsse, statement
+from orchestrator.evidence.audit import audit
+from orchestrator.evidence.kept import ToLog
+from orchestrator.evidence.log import log_of
 from orchestrator.evidence.waivers import judge, make, same
 from orchestrator.model.canonical import canonical
-from orchestrator.model.errors import InputError, Refused
+from orchestrator.model.errors import InfrastructureError, InputError, Refused
 from orchestrator.model.fact import Fact, facts_document, timestamp
 from orchestrator.model.policy import Finding, findings_document, parse_policies
 from orchestrator.model.schema import check
@@ -29,6 +35,7 @@ from orchestrator.policy import Parameters, evaluate
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 KEYS = {name: LocalSigner(Ed25519PrivateKey.generate()) for name in ("li-wei", "wang")}
+SIGNER = LocalSigner(Ed25519PrivateKey.generate())  # the environment's
 STRANGER = LocalSigner(Ed25519PrivateKey.generate())
 RULE: dict[str, Any] = {
     "schema": "anlan.approvals/v1",
@@ -302,11 +309,12 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "key.pem").write_bytes(pem)
     (tmp_path / "key.pem").chmod(0o600)
     monkeypatch.setenv("ANLAN_STATE_DIR", str(tmp_path))
+    monkeypatch.setattr(signing, "signing_store", lambda _: EvidenceStore(tmp_path, SIGNER))
     return tmp_path
 
 
 def called(place: Path, verb: str, *arguments: str) -> Result:
-    more = [] if verb == "waivers" else ["--policies", str(place / "policies")]
+    more = [] if verb in {"waivers", "withdraw"} else ["--policies", str(place / "policies")]
     return CliRunner().invoke(command, [verb, "local", *arguments, *more], standalone_mode=False)
 
 
@@ -396,8 +404,168 @@ def test_the_waivers_of_an_environment_are_listed(place: Path) -> None:
     assert "no policy is waived in local" in called(place, "waivers").output
     waived(place)
     text = " ".join(called(place, "waivers").output.split())
-    assert "clocks b/* in force" in text
+    assert f"{kept(place)[0].stem[:8]} clocks b/* in force" in text
     assert "Li Wei, signed by li-wei" in text
+
+
+def logged(place: Path) -> list[str]:
+    """The statements of waivers in the log, in order."""
+    return [e.statement for e in log_of(place, "local").entries() if e.kind == "waiver"]
+
+
+def problems(place: Path) -> set[str]:
+    return {one.code for one in audit(place, "local", [SIGNER.public_key]).problems}
+
+
+def withdrawn(place: Path, name: str, reason: str = "the card is in") -> Result:
+    key = str(place / "key.pem")
+    return called(place, "withdraw", name, "--reason", reason, "--key", key)
+
+
+def test_a_waiver_is_in_the_log_before_it_is_in_force_and_once(place: Path) -> None:
+    waived(place)
+    waived(place)
+    assert logged(place) == [kept(place)[0].stem]
+    found = audit(place, "local", [SIGNER.public_key])
+    assert (found.status, found.to_json()["runs"]) == ("VALID", 0)
+
+
+def test_when_nothing_can_be_signed_nothing_is_half_waived(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Down(LocalSigner):
+        def public_key_pem(self) -> str:
+            raise InfrastructureError("the secret manager is sealed", "unseal it")
+
+    down = EvidenceStore(place, Down(Ed25519PrivateKey.generate()))
+    with monkeypatch.context() as broken:
+        broken.setattr(signing, "signing_store", lambda _: down)
+        error = waived(place).exception
+    assert isinstance(error, InfrastructureError)
+    assert "nothing was changed" in error.what
+    assert "sealed" in error.what
+    assert (kept(place), logged(place)) == ([], [])
+    assert not list((place / "evidence").rglob("*.dsse.json"))
+    assert waived(place).exception is None
+
+
+@pytest.mark.parametrize("left", ["statement", "statement and entry"])
+def test_a_command_that_died_half_way_is_finished_by_the_same_again(place: Path, left: str) -> None:
+    waived(place)
+    (file,) = kept(place)
+    digest = file.stem
+    file.unlink()
+    if left == "statement":
+        shutil.rmtree(place / "evidence" / "log")
+    assert "kept" in waived(place).output
+    assert [one.stem for one in kept(place)] == [digest]
+    assert logged(place) == [digest]
+
+
+def test_a_waiver_that_the_log_does_not_hold_does_not_count_until_it_is_signed_again(
+    place: Path,
+) -> None:
+    now = datetime.now(UTC)
+    ends = datetime.combine(now.date() + timedelta(days=30), time(23, 59, 59, 999000), UTC)
+    more = {"subjects": ["b/*"], "reason": "ordered", "from": timestamp(now)}
+    _, envelope = make(RULE, wanted(**more, until=timestamp(ends)), KEYS["li-wei"], now)
+    folder = place / "env" / "local" / "waivers"
+    folder.mkdir()
+    (folder / f"{hashlib.sha256(dsse.parse(envelope).payload).hexdigest()}.json").write_bytes(
+        envelope
+    )
+    result = checked(place)
+    assert (result.return_value, "(waiver-unlogged)" in result.stderr) == (1, True)
+    assert waived(place).exception is None
+    assert logged(place) == [kept(place)[0].stem]
+    assert checked(place).return_value == 0
+
+
+def test_a_withdrawn_waiver_counts_no_more_and_both_stay_in_the_log(place: Path) -> None:
+    waived(place)
+    (file,) = kept(place)
+    content = file.read_bytes()
+    assert withdrawn(place, file.stem[:8]).output.endswith(": withdrawn\n")
+    assert checked(place).return_value == 1
+    assert kept(place) == []
+    assert withdrawn(place, file.stem[:8]).output.endswith("withdrawn already\n")
+    assert len(logged(place)) == 2
+    assert problems(place) == set()
+    file.write_bytes(content)
+    result = checked(place)
+    assert (result.return_value, "(waiver-withdrawn)" in result.stderr) == (1, True)
+    assert problems(place) == set()
+
+
+def test_the_same_waiver_may_be_signed_again_after_it_was_withdrawn(place: Path) -> None:
+    waived(place)
+    first = kept(place)[0].stem
+    withdrawn(place, first)
+    assert waived(place).output.rstrip().endswith("kept")
+    assert [one.stem for one in kept(place)] != [first]
+    assert checked(place).return_value == 0
+
+
+def test_who_may_not_waive_may_not_withdraw(place: Path) -> None:
+    waived(place)
+    pem = STRANGER._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (place / "key.pem").write_bytes(pem)
+    error = withdrawn(place, kept(place)[0].stem).exception
+    assert isinstance(error, Refused)
+    assert isinstance(withdrawn(place, "0" * 64).exception, InputError)
+    assert checked(place).return_value == 0
+
+
+@pytest.mark.parametrize("which", ["waiver", "withdrawal"])
+def test_a_logged_word_that_is_gone_or_changed_is_named(place: Path, which: str) -> None:
+    waived(place)
+    digest = kept(place)[0].stem
+    withdrawn(place, digest)
+    waived(place)
+    number = 0 if which == "waiver" else 1
+    file = place / "evidence/statements" / f"{logged(place)[number]}.dsse.json"
+    file.write_bytes(file.read_bytes().replace(b'"sig":"', b'"sigs":"'))
+    assert problems(place) == {"bad-statement"}
+    file.unlink()
+    assert problems(place) == {"bad-statement"}
+    # It could be the withdrawal of the waiver that is in force.
+    result = checked(place)
+    assert (result.return_value, "(waiver-unknown)" in result.stderr) == (1, True)
+
+
+def test_a_waiver_that_counted_in_a_run_and_is_not_in_the_log_is_named(tmp_path: Path) -> None:
+    """Nor one that was logged after the result, or withdrawn before the plan."""
+    begins = Sample().started_at
+    ends = timestamp(begins + timedelta(days=30))
+    more = {"policy": "tls-version", "subjects": ["common/front-door"]}
+    waiver, envelope = make(
+        RULE, wanted(**more, **{"from": timestamp(begins), "until": ends}), KEYS["li-wei"], begins
+    )
+    sample = Sample(
+        drill="restore",
+        run_id="restore-0001",
+        weak_tls=True,
+        waiver_rule=RULE,
+        waivers={"one.json": envelope},
+    )
+
+    def log_it(state: Path, content: bytes, minutes: float) -> None:
+        clock = Clock(begins + timedelta(minutes=minutes))
+        one = ToLog("waiver", "waiver-local", dsse.parse(content).payload, content)
+        EvidenceStore(state, SIGNER, clock).record_statement("local", one)
+
+    gone = attestations.withdraw(RULE, waiver, KEYS["wang"], reason="x", now=begins)
+    never, before, after, withdrawn_ = (tmp_path / name for name in "abcd")
+    log_it(before, envelope, -10)
+    log_it(withdrawn_, envelope, -10)
+    log_it(withdrawn_, gone, -9)
+    for state in (never, before, after, withdrawn_):
+        record(state, sample, SIGNER)
+    log_it(after, envelope, 10)
+    log_it(before, gone, 10)
+    assert problems(never) == problems(after) == {"unlogged-waiver"}
+    assert problems(before) == set()
+    assert problems(withdrawn_) == {"withdrawn-waiver"}
 
 
 @pytest.mark.parametrize(

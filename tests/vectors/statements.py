@@ -10,9 +10,22 @@ from typing import Any
 
 from run_samples import Sample, record
 
-from orchestrator.evidence import EvidenceStore, LocalSigner, dsse, predicates, statement
+from orchestrator.evidence import (
+    EvidenceStore,
+    LocalSigner,
+    attestations,
+    dsse,
+    holds,
+    predicates,
+    statement,
+    tombstones,
+    waivers,
+)
 from orchestrator.evidence.access_reviews import KEEP, REMOVE, Decision, sign_review
 from orchestrator.evidence.approvals import decide
+from orchestrator.evidence.entries import Entry
+from orchestrator.evidence.log import log_of
+from orchestrator.evidence.retention import Candidate
 from orchestrator.evidence.schedules import FOLDER
 from orchestrator.evidence.waivers import make
 from orchestrator.model.access import Right
@@ -60,10 +73,37 @@ def make_statements() -> dict[str, Signed]:
         }
         found[predicates.SCHEDULE] = Signed(schedule.read_bytes(), "environment")
         plan = strict_loads((run / "plan.json").read_bytes())
+        entries = log_of(state, "local").entries()
     found[predicates.APPROVAL] = Signed(_approval(plan), "li-wei")
     found[predicates.WAIVER] = Signed(_waiver(), "wang")
     found[predicates.ACCESS_REVIEW] = Signed(_review(), "wang")
+    found[predicates.WAIVER_WITHDRAWAL] = Signed(_withdrawal(), "wang")
+    plan_entry = next(one for one in entries if one.kind == "plan")
+    held = holds.payload_of(
+        "local", plan_entry, held=True, by="operator-1", reason="matter 4711", at=NOW
+    )
+    found[predicates.LEGAL_HOLD] = _by_environment(held)
+    found[predicates.TOMBSTONE] = _by_environment(_tombstone(entries))
     return {type_: found[type_] for type_ in predicates.SCHEMAS}
+
+
+def _by_environment(payload: bytes) -> Signed:
+    envelope = dsse.sign(payload, statement.PAYLOAD_TYPE, ENVIRONMENT)
+    return Signed(envelope.to_bytes(), "environment")
+
+
+def _withdrawal() -> bytes:
+    waiver = waivers.read(_waiver(), rule())
+    key = PERSONS["wang"]
+    return attestations.withdraw(rule(), waiver, key, reason="the disk is there", now=NOW)
+
+
+def _tombstone(entries: list[Entry]) -> bytes:
+    logged = {one.kind: one.statement for one in entries if one.kind in statement.FILES}
+    ended = NOW + timedelta(minutes=1)
+    run = Candidate(SAMPLE.run_id, "failover", "pass", False, NOW, ended, 2557, logged, "0" * 64)
+    late = ended + timedelta(days=2558)
+    return tombstones.payload_of("local", run, {"a": ended, "b": None}, by="operator-1", at=late)
 
 
 def _approval(plan: dict[str, Any]) -> bytes:
