@@ -46,9 +46,7 @@ def reviewed_controls(view: View) -> dict[str, Any]:
 def selections(controls: Sequence[Control]) -> list[dict[str, Any]]:
     """Return the controls by catalogue."""
     ordered = sorted(controls, key=lambda one: one.catalogue)
-    return [
-        _selection(list(mine)) for _, mine in groupby(ordered, key=lambda one: one.catalogue)
-    ]
+    return [_selection(list(mine)) for _, mine in groupby(ordered, key=lambda one: one.catalogue)]
 
 
 def _selection(controls: Sequence[Control]) -> dict[str, Any]:

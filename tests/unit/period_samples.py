@@ -94,7 +94,9 @@ class Maker:
         """Id → files, the oldest first."""
         found = {path.name: read_run_directory(path) for path in (self.state / "runs").iterdir()}
         return dict(
-            sorted(found.items(), key=lambda one: json.loads(one[1]["plan/plan.json"])["created_at"])
+            sorted(
+                found.items(), key=lambda one: json.loads(one[1]["plan/plan.json"])["created_at"]
+            )
         )
 
 
@@ -115,7 +117,9 @@ def quarter(state: Path) -> Period:
     maker.missed(failovers[5].run_id, "failover", failovers[5].at, "the environment was locked")
     for slot in backups:
         maker.run(slot.run_id, slot.at, "passed backup")
-    maker.run("restore-20261120t100000-manual", datetime(2026, 11, 20, 10, tzinfo=UTC), "passed restore")
+    maker.run(
+        "restore-20261120t100000-manual", datetime(2026, 11, 20, 10, tzinfo=UTC), "passed restore"
+    )
     return Period(
         environment="local",
         since=SINCE,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from orchestrator.model.fact import timestamp
-from orchestrator.model.period import Period
+from orchestrator.model.period import Due, Period, Planned
 from orchestrator.model.policy import BAD
 from orchestrator.report.period.view import (
     Attention,
@@ -26,16 +26,21 @@ def attention_of(
     period: Period, runs: Sequence[Run], policies: Sequence[PolicyState]
 ) -> tuple[Attention, ...]:
     """Return all of it by kind, each kind in order of time or severity."""
-    found = [*_absent(period), *_ended(runs), *_policies(policies)]
+    titles = {run.drill: run.title for run in runs}
+    found = [*_absent(period, titles), *_ended(runs), *_policies(policies)]
     return tuple(sorted(found, key=lambda one: ORDER.index(one.kind)))
 
 
-def _absent(period: Period) -> Iterator[Attention]:
+def _absent(period: Period, titles: Mapping[str, Text]) -> Iterator[Attention]:
+    def title(drill: str) -> Text:
+        return titles.get(drill, same(drill))
+
     for due in sorted(period.missing, key=lambda one: (one.due_at, one.run_id)):
         yield Attention(
             "missing",
             due.run_id,
-            same(due.drill),
+            due.drill,
+            title(due.drill),
             timestamp(due.due_at),
             {
                 "en": "It was due; the log has neither a run nor a word why not.",
@@ -46,13 +51,19 @@ def _absent(period: Period) -> Iterator[Attention]:
         yield Attention(
             "unfinished",
             planned.run_id,
-            same(planned.drill),
+            planned.drill,
+            title(planned.drill),
             timestamp(planned.planned_at),
             {"en": "It was planned and has no result.", "zh": "已入账计划，但没有结果。"},
         )
     for one in sorted(period.removed, key=lambda one: (one.removed_at, one.run_id)):
         yield Attention(
-            "removed", one.run_id, same(one.drill), timestamp(one.removed_at), same(one.reason)
+            "removed",
+            one.run_id,
+            one.drill,
+            title(one.drill),
+            timestamp(one.removed_at),
+            same(one.reason),
         )
 
 
@@ -62,9 +73,12 @@ _VERDICTS = {"missed": "missed", "fail": "failed", "inconclusive": "inconclusive
 def _ended(runs: Sequence[Run]) -> Iterator[Attention]:
     for run in runs:
         if run.verdict in _VERDICTS:
-            text = same("; ".join(run.reasons) or run.verdict)
-            at = (run.due_at or run.started_at) if run.verdict == "missed" else run.started_at
-            yield Attention(_VERDICTS[run.verdict], run.run_id, run.title, at, text)
+            missed = run.verdict == "missed"
+            # That nothing of a run that never began was observed goes without saying.
+            said = [one for one in run.reasons if one.startswith("missed: ") or not missed]
+            at = (run.due_at or run.started_at) if missed else run.started_at
+            text = same("; ".join(said) or run.verdict)
+            yield Attention(_VERDICTS[run.verdict], run.run_id, run.drill, run.title, at, text)
 
 
 def _policies(policies: Sequence[PolicyState]) -> Iterator[Attention]:
@@ -75,11 +89,12 @@ def _policies(policies: Sequence[PolicyState]) -> Iterator[Attention]:
             text = {
                 "en": f"Waived until {one.waived_until[:10]} ({one.waived_by}), and not satisfied "
                 f"by that: {one.reason}",
-                "zh": f"已豁免至 {one.waived_until[:10]}（{one.waived_by}），但并未因此满足：{one.reason}",
+                "zh": f"已豁免至 {one.waived_until[:10]}（{one.waived_by}），但并未因此满足："
+                f"{one.reason}",
             }
-            yield Attention("waived", one.policy, one.title, one.judged_at, text)
+            yield Attention("waived", one.policy, "", one.title, one.judged_at, text)
         else:
-            yield Attention(one.status, one.policy, one.title, one.judged_at, same(one.reason))
+            yield Attention(one.status, one.policy, "", one.title, one.judged_at, same(one.reason))
 
 
 def actions_of(
@@ -122,13 +137,13 @@ def _not_run(period: Period, drills: Sequence[DrillState]) -> Iterator[Action]:
         (
             "missing",
             _ids(period.missing),
-            "due and never ran: find out why no worker ran them, and run the drill",
+            "due and never ran: find out why no worker began, and run the drill",
             "次到期未执行：查明工作进程为何未执行，并补做演练",
         ),
         (
             "unfinished",
             _ids(period.unfinished),
-            "planned and without a result: resume or abort them (`anlan drill resume RUN`)",
+            "planned without a result: resume or abort (`anlan drill resume RUN`)",
             "次有计划而无结果：续做或中止（`anlan drill resume RUN`）",
         ),
     ):
@@ -136,7 +151,7 @@ def _not_run(period: Period, drills: Sequence[DrillState]) -> Iterator[Action]:
             yield _action(
                 kind,
                 drill,
-                f"Drill {drill}: {len(runs)} {english}.",
+                f"Drill {drill}: {len(runs)} {_were(runs)} {english}.",
                 f"演练 {drill}：{len(runs)} {chinese}。",
             )
     for one in drills:
@@ -149,10 +164,14 @@ def _not_run(period: Period, drills: Sequence[DrillState]) -> Iterator[Action]:
             )
 
 
-def _ids(absent: Sequence[object]) -> dict[str, list[str]]:
+def _were(runs: Sequence[str]) -> str:
+    return "run was" if len(runs) == 1 else "runs were"
+
+
+def _ids(absent: Sequence[Due] | Sequence[Planned]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for one in absent:
-        found.setdefault(one.drill, []).append(one.run_id)  # type: ignore[attr-defined]
+        found.setdefault(one.drill, []).append(one.run_id)
     return dict(sorted(found.items()))
 
 

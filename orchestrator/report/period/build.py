@@ -67,7 +67,7 @@ def build_period(
     policies = tuple(
         sorted(
             last.values(),
-            key=lambda one: (one.severity, STATUSES.index(one.status), one.policy),  # type: ignore[arg-type]
+            key=lambda one: (one.severity, STATUSES.index(one.status), one.policy),
         )
     )
     drills = _drills(period, runs)
@@ -115,7 +115,12 @@ def build_period(
         availability=seen_by_clients,
         measured_runs=measured_runs,
         months=measures.months(
-            period.since, period.until, runs, calendar.slots, episodes, repairs
+            period.since,
+            period.until,
+            runs=runs,
+            slots=calendar.slots,
+            findings=episodes,
+            repairs=repairs,
         ),
         coverage=coverage_of(rules, last, {one.drill: one for one in drills}),
     )
@@ -128,16 +133,12 @@ def _drills(period: Period, runs: Sequence[Run]) -> tuple[DrillState, ...]:
         *((one.drill, timestamp(one.planned_at), one.run_id) for one in period.unfinished),
     ]
     names = sorted({run.drill for run in runs} | {drill for drill, _, _ in absent})
-    found = [
-        _drill(name, [run for run in runs if run.drill == name], absent) for name in names
-    ]
+    found = [_drill(name, [run for run in runs if run.drill == name], absent) for name in names]
     order = ("fail", "unknown", "none", "pass")
     return tuple(sorted(found, key=lambda one: (order.index(one.state), one.drill)))
 
 
-def _drill(
-    name: str, runs: Sequence[Run], absent: Sequence[tuple[str, str, str]]
-) -> DrillState:
+def _drill(name: str, runs: Sequence[Run], absent: Sequence[tuple[str, str, str]]) -> DrillState:
     last = runs[-1] if runs else None
     after = [
         run_id
@@ -173,7 +174,7 @@ def _since_pass(runs: Sequence[Run]) -> list[Run]:
 def _worst(states: Sequence[State]) -> State:
     for state in ("fail", "unknown", "pass"):
         if state in states:
-            return state  # type: ignore[return-value]
+            return state
     return "none"
 
 

@@ -59,9 +59,7 @@ def _slots(period: Period, runs: Sequence[Run]) -> list[Slot]:
         **{one.run_id: "missing" for one in period.missing},
     }
     found: dict[str, Slot] = {}
-    expected = schedule.expected(
-        period.schedules, period.since - _INSTANT, period.until - _INSTANT
-    )
+    expected = schedule.expected(period.schedules, period.since - _INSTANT, period.until - _INSTANT)
     for slot in expected:
         run = by_id.get(slot.run_id)
         found[slot.run_id] = Slot(

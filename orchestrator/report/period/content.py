@@ -1,4 +1,4 @@
-"""What a report over a period has on its pages, in one language: made once, laid out by each format.
+"""What a report over a period has on its pages, in one language: made once, for every format.
 
 So the formats have the same sections, tables and numbers, and differ in their looks alone.
 """
@@ -6,15 +6,16 @@ So the formats have the same sections, tables and numbers, and differ in their l
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from orchestrator.report.labels import word
 from orchestrator.report.page import number
-from orchestrator.report.period import pictures, tables
 from orchestrator.report.period.attention import ORDER
+from orchestrator.report.period.sections import Section, sections_of
 from orchestrator.report.period.tables import code_of, say
-from orchestrator.report.period.view import KINDS, PeriodView
-from orchestrator.report.workbook_cells import Status, Table
+from orchestrator.report.period.view import PeriodView, TargetResult
+from orchestrator.report.workbook_cells import Status
 
 TITLES = {
     "period": ("Recovery and compliance over a period", "恢复与合规期间报告"),
@@ -26,30 +27,25 @@ URGENT, ACTIONS, DRILLS = 6, 5, 12
 
 @dataclass(frozen=True)
 class Panel:
-    """An answer of the first page: its code, a sentence, and counts as (how many, code)."""
+    """An answer of the first page: its code and words, a sentence, counts as (how many, code)."""
 
     question: str
     code: str
+    answer: str
     told: str
     counts: tuple[tuple[int, str], ...]
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A chart as SVG, with a title and what it says in words."""
+class DrillLine:
+    """A drill on the first page: its last result, measurements against their targets."""
 
     title: str
-    svg: str
-
-
-@dataclass(frozen=True)
-class Section:
-    """A section after the first page."""
-
-    title: str
-    notes: tuple[str, ...]
-    pictures: tuple[Picture, ...]
-    tables: tuple[Table, ...]
+    status: Status
+    at: str
+    rto: str
+    lost: str
+    note: str
 
 
 @dataclass(frozen=True)
@@ -65,7 +61,7 @@ class Content:
     more_attention: int
     actions: tuple[str, ...]
     more_actions: int
-    drills: tuple[tuple[str, Status, str, str], ...]
+    drills: tuple[DrillLine, ...]
     more_drills: int
     sections: tuple[Section, ...]
     footer: str
@@ -89,7 +85,7 @@ def content_of(view: PeriodView, lang: str) -> Content:
         more_actions=max(0, len(view.actions) - ACTIONS),
         drills=tuple(_drill_lines(view, lang)),
         more_drills=max(0, len(view.drills) - DRILLS),
-        sections=tuple(_SECTIONS[view.kind](view, lang)),
+        sections=tuple(sections_of(view, lang)),
         footer=say(
             lang,
             "Shows what signed files and their log say; they, not this document, are the evidence. "
@@ -101,7 +97,10 @@ def content_of(view: PeriodView, lang: str) -> Content:
 
 def _about(view: PeriodView, lang: str) -> Iterator[tuple[str, str]]:
     tiers = ", ".join(view.tiers)
-    yield say(lang, "Environment, tier", "环境、等级"), ", ".join(filter(None, (view.environment, tiers)))
+    yield (
+        say(lang, "Environment, tier", "环境、等级"),
+        ", ".join(filter(None, (view.environment, tiers))),
+    )
     yield (
         say(lang, "From (included)", "自（含）"),
         _minute(view.since),
@@ -115,6 +114,11 @@ def _about(view: PeriodView, lang: str) -> Iterator[tuple[str, str]]:
 
 def _minute(text: str) -> str:
     return f"{text[:10]} {text[11:16]}"
+
+
+def _answer(code: str, lang: str) -> str:
+    text = word(code, lang)
+    return text[:1].upper() + text[1:]
 
 
 def _recovery(view: PeriodView, lang: str) -> Panel:
@@ -143,6 +147,7 @@ def _recovery(view: PeriodView, lang: str) -> Panel:
     return Panel(
         say(lang, "Are we recoverable?", "能否恢复？"),
         code,
+        _answer(code, lang),
         say(lang, *told),
         tuple((states[state], state) for state in ("fail", "unknown", "pass") if states[state]),
     )
@@ -180,6 +185,7 @@ def _compliance(view: PeriodView, lang: str) -> Panel:
     return Panel(
         say(lang, "Are we compliant?", "是否合规？"),
         view.compliance,
+        _answer(view.compliance, lang),
         say(lang, *told) + more,
         (*counts, *(((waived, "waived"),) if waived else ())),
     )
@@ -213,290 +219,34 @@ def _programme(view: PeriodView, lang: str) -> Panel:
     return Panel(
         say(lang, "Was every drill done that was due?", "到期的演练都做了吗？"),
         code,
+        _answer(code, lang),
         say(lang, *told),
         tuple(one for one in counts if one[0]),
     )
 
 
-def _drill_lines(view: PeriodView, lang: str) -> Iterator[tuple[str, Status, str, str]]:
+def _drill_lines(view: PeriodView, lang: str) -> Iterator[DrillLine]:
+    runs = {run.run_id: run for run in view.runs}
     for one in view.drills[:DRILLS]:
-        verdict = code_of(one.last_verdict) if one.last_verdict else "missing-run"
-        at = _minute(one.last_at) if one.last_at else "–"
-        after = (
-            say(lang, f"{len(one.open_after)} due since, without a result", f"此后 {len(one.open_after)} 次到期而无结果")
-            if one.open_after
-            else ""
+        last = runs.get(one.last_run or "")
+        targets = {target.name: target for target in last.targets} if last else {}
+        after = len(one.open_after)
+        told = say(lang, f"{after} due since, without a result", f"此后 {after} 次到期而无结果")
+        yield DrillLine(
+            title=one.title[lang],
+            status=Status(code_of(one.last_verdict) if one.last_verdict else "missing-run"),
+            at=_minute(one.last_at) if one.last_at else "–",
+            rto=_against(targets.get("rto_seconds"), lang),
+            lost=_against(targets.get("rpo_transactions"), lang),
+            note="; ".join(filter(None, (told if after else "", one.reason))),
         )
-        yield one.title[lang], Status(verdict), at, "; ".join(filter(None, (after, one.reason)))
 
 
-def _period(view: PeriodView, lang: str) -> Iterator[Section]:
-    yield _attention(view, lang)
-    yield _todo(view, lang)
-    yield _calendar(view, lang)
-    yield from _trends(view, lang)
-    yield _runs(view, lang)
-    yield _findings(view, lang)
-    yield _repairs(view, lang)
-    yield _policies(view, lang)
-    yield _controls(view, lang)
-    yield _evidence(view, lang)
-
-
-def _service(view: PeriodView, lang: str) -> Iterator[Section]:
-    yield _attention(view, lang)
-    yield _todo(view, lang)
-    yield _availability(view, lang)
-    yield _by_tier(view, lang)
-    yield _sla(view, lang)
-    yield _findings(view, lang)
-    yield _repairs(view, lang)
-    yield _months(view, lang)
-    yield from _trends(view, lang)
-    yield _runs(view, lang)
-    yield _evidence(view, lang)
-
-
-_SECTIONS = {"period": _period, "service": _service}
-if set(_SECTIONS) != set(KINDS):
-    raise RuntimeError("a kind of report has no sections")
-
-
-def _section(
-    lang: str,
-    title: tuple[str, str],
-    found: Sequence[Table],
-    notes: Sequence[tuple[str, str]] = (),
-    drawn: Sequence[Picture] = (),
-) -> Section:
-    return Section(
-        say(lang, *title),
-        tuple(say(lang, *note) for note in notes),
-        tuple(drawn),
-        tuple(found),
-    )
-
-
-def _attention(view: PeriodView, lang: str) -> Section:
-    return _section(
-        lang,
-        ("Not to be overlooked", "不可忽视的事项"),
-        [tables.attention(view, lang)],
-        [
-            (
-                "All of it: what was due and is not there, what was not proven, what failed, what "
-                "does not hold, and what was waived. None of it is counted as a pass.",
-                "全部列出：到期而缺失的、未证实的、未通过的、不成立的以及已豁免的。均不计为通过。",
-            )
-        ],
-    )
-
-
-def _todo(view: PeriodView, lang: str) -> Section:
-    return _section(lang, ("What to do", "待办事项"), [tables.actions(view, lang)])
-
-
-def _calendar(view: PeriodView, lang: str) -> Section:
-    drawn = pictures.calendar(view, lang)
-    return _section(
-        lang,
-        ("Drill calendar", "演练日历"),
-        [tables.calendar(view, lang), tables.drills(view, lang)],
-        [
-            (
-                "Due is what the signed schedules in force asked for, and what a change or a "
-                "backup began. Unplanned runs come on top.",
-                "“到期”指有效的已签名计划所要求的，以及由变更或备份触发的演练；计划外演练另计。",
-            )
-        ],
-        [Picture(say(lang, "Every run, and every gap", "每次演练与每处缺口"), drawn)]
-        if drawn
-        else [],
-    )
-
-
-def _trends(view: PeriodView, lang: str) -> Iterator[Section]:
-    shown = [one for one in view.trends if one.measure in {"rto_seconds", "rpo_seconds"}]
-    shown += [
-        one
-        for one in view.trends
-        if one.measure == "rpo_transactions" and any(point.value for point in one.points)
-    ]
-    shown.sort(key=lambda one: (one.drill, one.measure))
-    yield _section(
-        lang,
-        ("Recovery time and data loss over time", "恢复时间与数据丢失趋势"),
-        [tables.trends(view, lang)],
-        [
-            (
-                "A drill without a measurement and without a target for it has no chart. Runs that "
-                "did not measure stand at the bottom as hollow triangles, not as zero. Loss in "
-                "transactions has a chart where any was lost.",
-                "既无实测也无目标的演练没有图。未测得的演练以底部的空心三角表示，不是零。仅当有事务丢失时才给出事务丢失图。",
-            )
-        ],
-        [
-            Picture(
-                f"{one.title[lang]} · {say(lang, *tables.MEASURES[one.measure])}",
-                pictures.trend(one, view.since, view.until, lang),
-            )
-            for one in shown
-        ],
-    )
-
-
-def _runs(view: PeriodView, lang: str) -> Section:
-    return _section(
-        lang,
-        ("Runs by drill", "各项演练的记录"),
-        list(tables.runs_by_drill(view, lang)),
-        [
-            (
-                "A run's evidence is its bundle, which has the run's id: `anlan evidence export "
-                "RUN`. The entry is where the log holds the signed result.",
-                "每次演练的证据是以演练编号命名的证据包：`anlan evidence export RUN`。账目序号为已签名结果在日志中的位置。",
-            )
-        ],
-    )
-
-
-def _findings(view: PeriodView, lang: str) -> Section:
-    mean = view.finding_repair
-    return _section(
-        lang,
-        ("Findings over time", "问题随时间的变化"),
-        [tables.ages(view, lang), tables.open_findings(view, lang), tables.closed_findings(view, lang)],
-        [
-            (
-                "A finding is open from the first run that judged its policy and did not find it "
-                "satisfied until the first that did; ages are at the end of the period. ≥: it was "
-                "open already when the period first judged it, so it is older than that.",
-                "问题自首次评估未满足起，至首次评估满足为止；时长计算至期末。≥ 表示本期首次评估时已存在，实际更久。",
-            ),
-            (
-                f"Mean time to repair: {_hours(mean.mean_seconds, lang)} over {mean.repaired} "
-                f"repaired; {mean.open} open.",
-                f"平均修复时间：{_hours(mean.mean_seconds, lang)}（已修复 {mean.repaired} 项，未关闭 {mean.open} 项）。",
-            ),
-        ],
-    )
-
-
-def _repairs(view: PeriodView, lang: str) -> Section:
-    mean = view.drill_repair
-    return _section(
-        lang,
-        ("Failed drills until they passed again", "未通过的演练至再次通过"),
-        [tables.repairs(view, lang)],
-        [
-            (
-                f"Mean time to repair: {_hours(mean.mean_seconds, lang)} over {mean.repaired} "
-                f"repaired; {mean.open} not passed since.",
-                f"平均修复时间：{_hours(mean.mean_seconds, lang)}（已修复 {mean.repaired} 次，此后仍未通过 {mean.open} 次）。",
-            )
-        ],
-    )
-
-
-def _hours(seconds: float | None, lang: str) -> str:
-    if seconds is None:
-        return say(lang, "none to measure", "无可计算")
-    return f"{number(round(seconds / 3600, 2))} {say(lang, 'hours', '小时')}"
-
-
-def _policies(view: PeriodView, lang: str) -> Section:
-    return _section(
-        lang,
-        ("Policies as they were last judged", "策略的最近评估"),
-        [tables.policies(view, lang)],
-        [
-            (
-                "By priority, then by status. An asterisk at the time marks facts that were no longer "
-                "valid at the end of the period: what holds since then is not known.",
-                "按优先级、再按状态排列。带星号的有效期表示期末时事实已失效：此后的情况未知。",
-            )
-        ],
-    )
-
-
-def _controls(view: PeriodView, lang: str) -> Section:
-    return _section(
-        lang,
-        ("Controls", "控制项"),
-        [tables.coverage(view, lang), *tables.controls(view, lang)],
-        [
-            (
-                "A control whose policies hold is not a fulfilled law: the last column says what "
-                "stays unproven. Controls without evidence in this period are listed too.",
-                "策略成立不等于法规已满足：最后一列说明仍未证明的内容。本期没有证据的控制项也一并列出。",
-            )
-        ],
-    )
-
-
-def _availability(view: PeriodView, lang: str) -> Section:
-    return _section(
-        lang,
-        ("Availability while drills ran", "演练期间的可用性"),
-        [tables.availability(view, lang)],
-        [
-            (
-                "Measured by the clients that drills start, while they run, and at no other time: "
-                "nothing outside of drills was observed, and nothing is claimed about it. Drills break "
-                "the system on purpose, so this is no availability of the service.",
-                "由演练启动的客户端在演练期间测得，其余时间均未观测：对演练之外不作任何声明。演练会故意破坏系统，因此这不是服务的可用性。",
-            )
-        ],
-    )
-
-
-def _by_tier(view: PeriodView, lang: str) -> Section:
-    return _section(
-        lang,
-        ("Drills done and missed, by tier", "各等级演练的执行情况"),
-        [tables.by_tier(view, lang), tables.calendar(view, lang), tables.drills(view, lang)],
-    )
-
-
-def _sla(view: PeriodView, lang: str) -> Section:
-    return _section(
-        lang,
-        ("Targets met and missed, by tier", "各等级目标达成情况"),
-        [tables.sla(view, lang)],
-        [
-            (
-                "Counted are the runs whose plan had the target. Not observed is not met.",
-                "统计计划中含该目标的演练。未观测到不算达标。",
-            )
-        ],
-    )
-
-
-def _months(view: PeriodView, lang: str) -> Section:
-    return _section(
-        lang,
-        ("Month by month", "逐月对比"),
-        [tables.months(view, lang)],
-        [
-            (
-                "Calendar months in UTC, cut to the period.",
-                "按 UTC 自然月，截取至报告期间。",
-            )
-        ],
-    )
-
-
-def _evidence(view: PeriodView, lang: str) -> Section:
-    return _section(
-        lang,
-        ("Evidence", "证据"),
-        [tables.evidence(view, lang)],
-        [
-            (
-                "To verify: take the public key and a checkpoint of the log from the environment's "
-                "owner over a way that you trust, then `anlan evidence log verify` for the log and "
-                "`anlan evidence verify` for each bundle.",
-                "验证方法：通过可信渠道从环境所有者处取得公钥与日志检查点，用 `anlan evidence log verify` 验证日志，用 `anlan evidence verify` 验证每个证据包。",
-            )
-        ],
-    )
+def _against(target: TargetResult | None, lang: str) -> str:
+    """A measurement against its target: `5.98 ≤ 30`, `41 > 30`."""
+    if target is None:
+        return "–"
+    if target.measured is None:
+        return word("unknown", lang)
+    sign = "≤" if target.met else ">"
+    return f"{number(target.measured)} {sign} {number(target.target)}"

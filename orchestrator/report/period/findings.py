@@ -53,9 +53,11 @@ def episodes(
     return tuple(
         sorted(
             found,
-            key=lambda one: (one.closed_at is not None, one.severity, one.first_seen_at, one.policy)
-            if one.closed_at is None
-            else (True, "", one.closed_at, one.policy),
+            key=lambda one: (
+                (one.closed_at is not None, one.severity, one.first_seen_at, one.policy)
+                if one.closed_at is None
+                else (True, "", one.closed_at, one.policy)
+            ),
         )
     )
 

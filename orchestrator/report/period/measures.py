@@ -69,9 +69,9 @@ def _agreed(tier: str, name: str, results: Sequence[TargetResult]) -> Sla:
 
 
 def trends(runs: Sequence[Run]) -> tuple[Trend, ...]:
-    """Return each measurement of each drill, run by run; one that no run made or had to is left out.
+    """Return each measurement of each drill, run by run.
 
-    A missed run is no point: nothing was to be measured.
+    One that no run made or had a target for is left out. A missed run is no point: nothing was to be measured.
     """
     found = []
     for drill in sorted({run.drill for run in runs}):
@@ -132,6 +132,7 @@ def availability(runs: Sequence[Run]) -> tuple[Availability | None, int]:
 def months(
     since: datetime,
     until: datetime,
+    *,
     runs: Sequence[Run],
     slots: Sequence[Slot],
     findings: Sequence[Episode],
@@ -142,7 +143,15 @@ def months(
     A run belongs to the month that it began in, a repair to the one that it ended in.
     """
     return tuple(
-        _month(name, timestamp(begin), timestamp(end), runs, slots, findings, repairs)
+        _month(
+            name,
+            timestamp(begin),
+            timestamp(end),
+            runs=runs,
+            slots=slots,
+            findings=findings,
+            repairs=repairs,
+        )
         for name, begin, end in spans(since, until)
     )
 
@@ -161,6 +170,7 @@ def _month(
     name: str,
     begin: str,
     end: str,
+    *,
     runs: Sequence[Run],
     slots: Sequence[Slot],
     findings: Sequence[Episode],

@@ -40,7 +40,8 @@ def render_oscal(view: PeriodView, lang: str = "en") -> bytes:
 
 def document(view: PeriodView, lang: str = "en") -> dict[str, Any]:
     """Return the OSCAL document of a period."""
-    title = f"{say(lang, *TITLES[view.kind])}: {view.environment}, {view.since[:10]} – {view.until[:10]}"
+    span = f"{view.since[:10]} – {view.until[:10]}"
+    title = f"{say(lang, *TITLES[view.kind])}: {view.environment}, {span}"
     found = _objectives(view, lang)
     log = _id(view, "log")
     return {
@@ -336,7 +337,7 @@ def _counted(view: PeriodView) -> dict[str, Any]:
 
 
 def _finding(
-    view: PeriodView, name: str, title: str, told: str, status: str, observations: list[str]
+    view: PeriodView, name: str, title: str, told: str, *, status: str, observations: list[str]
 ) -> dict[str, Any]:
     return {
         "uuid": _id(view, "finding", name),
@@ -364,26 +365,29 @@ def _programme(view: PeriodView) -> dict[str, Any]:
         _PROGRAMME,
         "Every drill that was due was done",
         _counted(view)["description"],
-        view.programme,
-        [observation],
+        status=view.programme,
+        observations=[observation],
     )
     return {**found, "props": [prop("status", view.programme)]}
 
 
-def _drill(
-    view: PeriodView, one: DrillState, absent: list[Attention], lang: str
-) -> dict[str, Any]:
+def _drill(view: PeriodView, one: DrillState, absent: list[Attention], lang: str) -> dict[str, Any]:
     told = f"Last result: {one.last_verdict or 'none'}. {one.reason}"
     if one.open_after:
         told += f" Due since, without a result: {', '.join(one.open_after)}."
-    seen = [_id(view, "observation", "run", run.run_id) for run in view.runs if run.drill == one.drill]
+    seen = [
+        _id(view, "observation", "run", run.run_id) for run in view.runs if run.drill == one.drill
+    ]
     seen += [
-        _id(view, "observation", gap.kind, gap.about)
-        for gap in absent
-        if gap.title["en"] == one.drill
+        _id(view, "observation", gap.kind, gap.about) for gap in absent if gap.drill == one.drill
     ]
     found = _finding(
-        view, token(f"drill-{one.drill}"), one.title[lang], told, one.state, seen
+        view,
+        token(f"drill-{one.drill}"),
+        one.title[lang],
+        told,
+        status=one.state,
+        observations=seen,
     )
     last = {"last-verdict": one.last_verdict, "last-run": one.last_run, "state": one.state}
     return {**found, "props": [prop("drill", one.drill), *_props(last)]}
@@ -392,7 +396,9 @@ def _drill(
 def _policy(view: PeriodView, one: PolicyState, lang: str) -> dict[str, Any]:
     seen = [_id(view, "observation", "policy", one.policy)]
     told = one.reason or one.title[lang]
-    found = _finding(view, token(one.policy), one.title[lang], told, one.status, seen)
+    found = _finding(
+        view, token(one.policy), one.title[lang], told, status=one.status, observations=seen
+    )
     found["props"] = [
         prop("status", one.status),
         prop("severity", one.severity),

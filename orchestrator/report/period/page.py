@@ -52,7 +52,7 @@ def _template_text(name: str) -> str:
 
 def cell_text(value: Value | Status, lang: str = "en") -> str:
     """Return a value of a table as people read it; what is not there is a dash."""
-    if value is None or value == "":
+    if value is None:
         return "–"
     if isinstance(value, Status):
         return word(value.code, lang)

@@ -68,7 +68,7 @@ def _content(content: Content, lang: str) -> dict[str, Any]:
         "panels": [
             {
                 "question": one.question,
-                "code": one.code,
+                "answer": one.answer,
                 "tone": tone_of(one.code) or "plain",
                 "told": one.told,
                 "counts": one.counts,
@@ -84,7 +84,8 @@ def _content(content: Content, lang: str) -> dict[str, Any]:
         "actions": content.actions,
         "more_actions": content.more_actions,
         "drills": [
-            [title, _cell(status, lang), at, note] for title, status, at, note in content.drills
+            [one.title, _cell(one.status, lang), one.at, one.rto, one.lost, one.note]
+            for one in content.drills
         ],
         "more_drills": content.more_drills,
         "sections": [
@@ -113,12 +114,15 @@ def _table(table: Table, lang: str) -> dict[str, Any]:
         "title": table.title[language],
         "columns": [one[language] for one in table.columns],
         "widths": [one[2] for one in table.columns],
-        "numbers": [
-            any(isinstance(row[n], (int, float)) for row in table.rows)
-            for n in range(len(table.columns))
-        ],
+        "numbers": [_is_numeric([row[n] for row in table.rows]) for n in range(len(table.columns))],
         "rows": [[_cell(value, lang) for value in row] for row in table.rows],
     }
+
+
+def _is_numeric(column: Sequence[Value | Status]) -> bool:
+    """Whether a column is of numbers, some of which may not be there."""
+    numbers = all(value is None or isinstance(value, (int, float, Status)) for value in column)
+    return numbers and not all(isinstance(value, Status) for value in column)
 
 
 def _cell(value: Value | Status, lang: str) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from xml.sax.saxutils import escape
 
@@ -20,11 +20,12 @@ from orchestrator.report.period.view import PeriodView, Point, Trend
 
 WIDTH = 960.0
 _LEFT, _RIGHT = 62.0, 12.0
-_TOP, _HEIGHT = 30.0, 150.0
+_TOP, _HEIGHT = 30.0, 106.0
 _ROW, _NAMES = 22.0, 170.0
 _FONT = "Noto Sans CJK SC, Noto Sans, sans-serif"
 _INK, _SOFT, _RULE, _GRID = "#1c2430", "#56616f", "#9aa4b1", "#e3e7eb"
 _GOOD, _BAD, _UNKNOWN = "#14603a", "#a3211a", "#7a4e00"
+_DASHED = f'fill="none" stroke="{_INK}" stroke-width="1.4" stroke-dasharray="6 4"'
 _MANY = 60
 _NAME = re.compile(r"[^a-z0-9-]")
 _LABEL = re.compile(r'["<>&]')
@@ -78,8 +79,8 @@ def trend(one: Trend, since: str, until: str, lang: str) -> str:
         *(_level(tick, y(tick)) for tick in ticks),
         *_months(axis, _TOP, _TOP + _HEIGHT),
         _line(axis.left, y(0), WIDTH - _RIGHT, y(0), _RULE),
+        *_path(one.points, axis, y),
         *_target_line(one.points, axis, y),
-        _path([(axis.x(point.at), y(point.value)) for point in one.points if point.value is not None]),
     ]
     size = 4.2 if len(one.points) <= _MANY else 2.4
     for name, point in marked:
@@ -87,8 +88,6 @@ def trend(one: Trend, since: str, until: str, lang: str) -> str:
         drawn.append(_mark(name, axis.x(point.at), height, size))
     names = list(dict.fromkeys(name for name, _ in marked))
     drawn += _legend([name for name in _MARKS if name in names], lang, bool(targets))
-    unit = f" ({one.unit})" if one.unit else ""
-    drawn.append(_text(0, _TOP - 12, unit.strip(), fill=_SOFT))
     return _svg(_TOP + _HEIGHT + 24, drawn, f"{one.drill} {one.measure}")
 
 
@@ -103,7 +102,7 @@ def calendar(view: PeriodView, lang: str) -> str:
             events.setdefault(run.drill, []).append((run.started_at, code_of(run.verdict)))
     for one in view.attention:
         if one.kind in {"unfinished", "removed"} and one.about not in due:
-            events.setdefault(one.title["en"], []).append((one.at, one.kind))
+            events.setdefault(one.drill, []).append((one.at, one.kind))
     if not events:
         return ""
     axis = _Axis(parse_timestamp(view.since), parse_timestamp(view.until), _NAMES)
@@ -170,12 +169,14 @@ def _level(value: float, y: float) -> str:
     )
 
 
-def _target_line(points: Sequence[Point], axis: _Axis, y: object) -> Iterator[str]:
+def _target_line(
+    points: Sequence[Point], axis: _Axis, y: Callable[[float], float]
+) -> Iterator[str]:
     """The target in steps: it holds from the run that had it to the next with another."""
     held: list[tuple[float, float]] = []
     for point in points:
         if point.target is not None:
-            height = y(point.target)  # type: ignore[operator]
+            height = y(point.target)
             x = axis.x(point.at)
             if held and held[-1][1] != height:
                 held.append((x, held[-1][1]))
@@ -183,7 +184,7 @@ def _target_line(points: Sequence[Point], axis: _Axis, y: object) -> Iterator[st
     if held:
         held.append((WIDTH - _RIGHT, held[-1][1]))
         path = "M" + "L".join(f"{x} {height}" for x, height in held)
-        yield f'<path d="{path}" fill="none" stroke="{_INK}" stroke-width="1.4" stroke-dasharray="6 4"/>'
+        yield f'<path d="{path}" {_DASHED}/>'
 
 
 def _mark_of(point: Point) -> str:
@@ -200,20 +201,25 @@ def _mark(name: str, x: float, y: float, size: float) -> str:
     if shape == "circle":
         return f'<circle cx="{x}" cy="{y}" r="{s}" fill="{colour}"/>'
     if shape == "cross":
-        path = f"M{x - s:.2f} {y - s:.2f}L{x + s:.2f} {y + s:.2f}M{x + s:.2f} {y - s:.2f}L{x - s:.2f} {y + s:.2f}"
+        path = _shape((x - s, y - s), (x + s, y + s)) + _shape((x + s, y - s), (x - s, y + s))
         return f'<path d="{path}" stroke="{colour}" stroke-width="2.2" fill="none"/>'
     if shape == "triangle":
-        path = f"M{x:.2f} {y - s:.2f}L{x + s:.2f} {y + s:.2f}L{x - s:.2f} {y + s:.2f}Z"
+        path = _shape((x, y - s), (x + s, y + s), (x - s, y + s)) + "Z"
         return f'<path d="{path}" fill="#ffffff" stroke="{colour}" stroke-width="1.5"/>'
     if shape == "diamond":
-        path = f"M{x:.2f} {y - s - 1:.2f}L{x + s + 1:.2f} {y:.2f}L{x:.2f} {y + s + 1:.2f}L{x - s - 1:.2f} {y:.2f}Z"
+        r = s + 1
+        path = _shape((x, y - r), (x + r, y), (x, y + r), (x - r, y)) + "Z"
         return f'<path d="{path}" fill="#ffffff" stroke="{colour}" stroke-width="1.8"/>'
     if shape == "square":
         return (
             f'<rect x="{x - s:.2f}" y="{y - s:.2f}" width="{2 * s}" height="{2 * s}" '
             f'fill="#ffffff" stroke="{colour}" stroke-width="2"/>'
         )
-    return _line(x - s, y, x + s, y, colour, 2.0)
+    return _line(x - s, y, x + s, y, colour, width=2.0)
+
+
+def _shape(*points: tuple[float, float]) -> str:
+    return "M" + "L".join(f"{x:.2f} {y:.2f}" for x, y in points)
 
 
 def _legend(names: Sequence[str], lang: str, target: bool) -> Iterator[str]:
@@ -224,7 +230,7 @@ def _legend(names: Sequence[str], lang: str, target: bool) -> Iterator[str]:
         yield _text(x + 15, 12, text)
         x += 32 + _length(text)
     if target:
-        yield f'<path d="M{x} 8H{x + 24}" stroke="{_INK}" stroke-width="1.4" stroke-dasharray="6 4" fill="none"/>'
+        yield f'<path d="M{x} 8H{x + 24}" {_DASHED}/>'
         yield _text(x + 30, 12, say(lang, "target", "目标"))
 
 
@@ -232,14 +238,18 @@ def _length(text: str) -> float:
     return sum(12.0 if ord(sign) > 0x2E7F else 6.6 for sign in text)
 
 
-def _path(points: Sequence[tuple[float, float]]) -> str:
-    if len(points) < 2:
-        return ""
-    path = "M" + "L".join(f"{x} {y}" for x, y in points)
-    return f'<path d="{path}" fill="none" stroke="{_RULE}" stroke-width="1"/>'
+def _path(points: Sequence[Point], axis: _Axis, y: Callable[[float], float]) -> Iterator[str]:
+    """A line from run to run. Where a run did not measure, it is broken."""
+    path, begun = "", False
+    for point in points:
+        if point.value is not None:
+            path += f"{'L' if begun else 'M'}{axis.x(point.at)} {y(point.value)}"
+        begun = point.value is not None
+    if "L" in path:
+        yield f'<path d="{path}" fill="none" stroke="{_RULE}" stroke-width="1"/>'
 
 
-def _line(x1: float, y1: float, x2: float, y2: float, colour: str, width: float = 1.0) -> str:
+def _line(x1: float, y1: float, x2: float, y2: float, colour: str, *, width: float = 1.0) -> str:
     return (
         f'<line x1="{x1:.2f}" y1="{y1:.2f}" x2="{x2:.2f}" y2="{y2:.2f}" stroke="{colour}" '
         f'stroke-width="{width}"/>'
@@ -258,4 +268,3 @@ def _svg(height: float, drawn: Sequence[str], label: str) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH:g} {height:g}" role="img" '
         f'aria-label="{escape(_LABEL.sub("?", label))}">{"".join(drawn)}</svg>'
     )
-

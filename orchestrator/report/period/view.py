@@ -50,7 +50,8 @@ class Availability:
 class Run:
     """A finished run. `verdict` is `missed` for one that never began.
 
-    `entries` are its places in the log; `result_sha256` is the digest of its result (runs/run.json).
+    `entries` are its places in the log; `result_sha256` is the digest of its
+    result (runs/run.json).
     """
 
     run_id: str
@@ -82,11 +83,13 @@ class Attention:
     """Something that must not be overlooked.
 
     `kind` is `missing`, `missed`, `unfinished`, `failed`, `inconclusive`, `removed`,
-    `not-satisfied`, `unknown`, `expired` or `waived`; `about` a run or a policy.
+    `not-satisfied`, `unknown`, `expired` or `waived`; `about` a run or a policy, `drill`
+    that of a run.
     """
 
     kind: str
     about: str
+    drill: str
     title: Text
     at: str
     text: Text
@@ -186,7 +189,7 @@ class Episode:
 
 @dataclass(frozen=True)
 class Repair:
-    """A drill that failed, until it next passed: from the end of one run to the end of the other."""
+    """A drill that failed, until it next passed: from the end of one run to that of the other."""
 
     drill: str
     failed_run: str

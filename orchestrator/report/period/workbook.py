@@ -6,12 +6,13 @@ import re
 from collections.abc import Sequence
 
 from openpyxl.chart import Reference, ScatterChart, Series
+from openpyxl.chart.legend import Legend
 from openpyxl.chart.marker import Marker
 from openpyxl.styles import Font
 from openpyxl.worksheet.worksheet import Worksheet
 
 from orchestrator.report.labels import LANGUAGES
-from orchestrator.report.period import tables
+from orchestrator.report.period import measured, tables
 from orchestrator.report.period.content import Content, content_of
 from orchestrator.report.period.tables import say
 from orchestrator.report.period.view import PeriodView, Trend
@@ -37,7 +38,10 @@ def render_workbook(view: PeriodView, lang: str = "en") -> bytes:
     for name in _MEASURES:
         shown = [one for one in view.trends if one.measure == name and one.points]
         if shown:
-            title = say(lang, *{"rto_seconds": ("RTO trend", "RTO 趋势")}.get(name, ("RPO trend", "RPO 趋势")))
+            title = say(
+                lang,
+                *{"rto_seconds": ("RTO trend", "RTO 趋势")}.get(name, ("RPO trend", "RPO 趋势")),
+            )
             _trend(book.create_sheet(_name(title, names)), shown, lang)
     return to_bytes(book)
 
@@ -46,10 +50,7 @@ def _tables(view: PeriodView, content: Content, lang: str) -> list[Table]:
     """The report's tables; runs and controls in one table each, to filter, and every due run."""
     apart = {one.title for one in (*tables.runs_by_drill(view, lang), *tables.controls(view, lang))}
     found = [
-        one
-        for section in content.sections
-        for one in section.tables
-        if one.title not in apart
+        one for section in content.sections for one in section.tables if one.title not in apart
     ]
     runs = Table(
         ("Runs", "演练"),
@@ -94,13 +95,20 @@ def _overview(sheet: Worksheet, content: Content, lang: str) -> None:
     rows += [(Status(code), count) for count, code in content.attention]
     rows += [(status, title, about, told) for status, title, about, told in content.urgent]
     if content.more_attention:
-        rows.append((say(lang, "And more, on the next sheet", "另有，见下一工作表"), content.more_attention))
+        rows.append(
+            (say(lang, "And more, on the next sheet", "另有，见下一工作表"), content.more_attention)
+        )
     rows.append((say(lang, "What to do", "待办事项"),))
     rows += [(n, told) for n, told in enumerate(content.actions, start=1)]
     if content.more_actions:
-        rows.append((say(lang, "And more, on their sheet", "另有，见其工作表"), content.more_actions))
+        rows.append(
+            (say(lang, "And more, on their sheet", "另有，见其工作表"), content.more_actions)
+        )
     rows.append((say(lang, "Last result of each drill", "各项演练的最近结果"),))
-    rows += content.drills
+    rows += [
+        (one.title, one.status, one.at, f"RTO {one.rto}; RPO {one.lost}; {one.note}".rstrip("; "))
+        for one in content.drills
+    ]
     for number, row in enumerate(rows, start=1):
         for column, value in enumerate(row, start=1):
             write(sheet, number, column, value, lang)
@@ -136,15 +144,18 @@ def _trend(sheet: Worksheet, shown: Sequence[Trend], lang: str) -> None:
 
 def _chart(sheet: Worksheet, one: Trend, begin: int, end: int, lang: str) -> ScatterChart:
     chart = ScatterChart()
-    chart.title = f"{one.drill}: {say(lang, *tables.MEASURES[one.measure])}"
-    chart.style, chart.height, chart.width = 2, 8.5, 20.0
+    chart.title = f"{one.drill}: {say(lang, *measured.MEASURES[one.measure])}"
+    chart.style = 2
+    chart.height, chart.width = 8.5, 20.0  # type: ignore[assignment]  # cm
     chart.scatterStyle = "lineMarker"
     times = Reference(sheet, min_col=2, min_row=begin, max_row=end)
     for column, name, dashed in (
         (3, say(lang, "Measured", "实测"), False),
         (4, say(lang, "Target", "目标"), True),
     ):
-        series = Series(Reference(sheet, min_col=column, min_row=begin, max_row=end), times, title=name)
+        series = Series(
+            Reference(sheet, min_col=column, min_row=begin, max_row=end), times, title=name
+        )
         series.smooth = False
         if dashed:
             series.marker = Marker("none")
@@ -157,6 +168,5 @@ def _chart(sheet: Worksheet, one: Trend, begin: int, end: int, lang: str) -> Sca
     chart.x_axis.number_format = "yyyy-mm-dd"
     chart.x_axis.delete = chart.y_axis.delete = False
     chart.y_axis.scaling.min = 0
-    chart.legend.position = "b"
+    chart.legend = Legend(legendPos="b")
     return chart
-
