@@ -71,7 +71,8 @@ def _agreed(tier: str, name: str, results: Sequence[TargetResult]) -> Sla:
 def trends(runs: Sequence[Run]) -> tuple[Trend, ...]:
     """Return each measurement of each drill, run by run.
 
-    One that no run made or had a target for is left out. A missed run is no point: nothing was to be measured.
+    One that no run made or had a target for is left out. A missed run is no
+    point: nothing was to be measured.
     """
     found = []
     for drill in sorted({run.drill for run in runs}):

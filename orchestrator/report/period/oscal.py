@@ -13,11 +13,11 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.report import view as single
 from orchestrator.report.oscal import VERSION
-from orchestrator.report.oscal_controls import control_id, selections, token
+from orchestrator.report.oscal_controls import token
 from orchestrator.report.oscal_text import line, lines, prop, string
 from orchestrator.report.period.content import TITLES
+from orchestrator.report.period.oscal_objectives import PROGRAMME, objectives, reviewed_controls
 from orchestrator.report.period.tables import say
 from orchestrator.report.period.view import (
     Attention,
@@ -30,7 +30,6 @@ from orchestrator.report.period.view import (
 _ROOT = uuid.uuid5(uuid.NAMESPACE_URL, "https://anlan.dev/oscal/period")
 _REASONS = {"satisfied": "pass", "not-satisfied": "fail", "pass": "pass", "fail": "fail"}
 _ABSENT = {"missing", "unfinished", "removed"}
-_PROGRAMME = "drill-programme"
 
 
 def render_oscal(view: PeriodView, lang: str = "en") -> bytes:
@@ -42,7 +41,7 @@ def document(view: PeriodView, lang: str = "en") -> dict[str, Any]:
     """Return the OSCAL document of a period."""
     span = f"{view.since[:10]} – {view.until[:10]}"
     title = f"{say(lang, *TITLES[view.kind])}: {view.environment}, {span}"
-    found = _objectives(view, lang)
+    found = objectives(view, lang)
     log = _id(view, "log")
     return {
         "assessment-results": {
@@ -126,7 +125,7 @@ def _result(view: PeriodView, lang: str) -> dict[str, Any]:
             ),
         ],
         "local-definitions": _local(view),
-        "reviewed-controls": _reviewed(view),
+        "reviewed-controls": reviewed_controls(view),
         "observations": [
             *(_run(view, run, lang) for run in view.runs),
             *(_absent(view, one, lang) for one in absent),
@@ -172,75 +171,6 @@ def _local(view: PeriodView) -> dict[str, Any]:
             ],
         },
     }
-
-
-def _controls(view: PeriodView) -> list[single.Control]:
-    """The controls that something of the period is evidence for, as a run's report has them."""
-    return [
-        single.Control(
-            catalogue=catalogue.catalogue,
-            source=catalogue.source,
-            edition=catalogue.edition,
-            published=catalogue.published,
-            id=one.id,
-            title=one.title,
-            threshold=one.threshold,
-            status=one.status,
-            policies=one.policies,
-            drill=bool(one.drills),
-            unproven=one.unproven,
-        )
-        for catalogue in view.coverage
-        for one in catalogue.controls
-        if one.status is not None
-    ]
-
-
-def _reviewed(view: PeriodView) -> dict[str, Any]:
-    controls = _controls(view)
-    none = {
-        "description": "No catalogue of this period names what was judged.",
-        "include-controls": [{"control-id": _PROGRAMME}],
-    }
-    return {
-        "description": "Controls that this period is evidence for. A control whose policies hold "
-        "is not a fulfilled law: what stays unproven is said with its objectives.",
-        "control-selections": selections(controls) or [none],
-    }
-
-
-def _objectives(view: PeriodView, lang: str) -> list[dict[str, Any]]:
-    """Policies and drills as objectives of the first of their controls; the others are named."""
-    titles = {one.policy: (token(one.policy), one.title[lang]) for one in view.policies}
-    drills = {one.drill: (token(f"drill-{one.drill}"), one.title[lang]) for one in view.drills}
-    of: dict[str, list[single.Control]] = {}
-    named: dict[str, str] = {}
-    evidenced = [one for catalogue in view.coverage for one in catalogue.controls if one.status]
-    for control, shown in zip(evidenced, _controls(view), strict=True):
-        for name, title in (
-            *(titles[one] for one in control.policies),
-            *(drills[one] for one in control.drills),
-        ):
-            of.setdefault(name, []).append(shown)
-            named[name] = title
-    return [
-        {
-            "control-id": control_id(controls[0]),
-            "props": [
-                prop("control", control_id(one), f"Unproven: {one.unproven['en']}")
-                for one in controls
-            ],
-            "parts": [
-                {
-                    "id": name,
-                    "name": "assessment-objective",
-                    "title": line(named[name]),
-                    "prose": lines(named[name]),
-                }
-            ],
-        }
-        for name, controls in of.items()
-    ]
 
 
 def _observation(
@@ -332,7 +262,7 @@ def _counted(view: PeriodView) -> dict[str, Any]:
         f"Due {due.due}: done {due.done}, not begun in time {due.missed}, never ran {due.missing}, "
         f"unfinished {due.unfinished}, removed {due.removed}, not decided yet {due.pending}."
     )
-    found = _observation(view, (_PROGRAMME,), "Drills that were due", told, view.until)
+    found = _observation(view, (PROGRAMME,), "Drills that were due", told, view.until)
     return {**found, "methods": ["EXAMINE"]}
 
 
@@ -359,10 +289,10 @@ def _finding(
 
 
 def _programme(view: PeriodView) -> dict[str, Any]:
-    observation = _id(view, "observation", _PROGRAMME)
+    observation = _id(view, "observation", PROGRAMME)
     found = _finding(
         view,
-        _PROGRAMME,
+        PROGRAMME,
         "Every drill that was due was done",
         _counted(view)["description"],
         status=view.programme,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.report.page import number
-from orchestrator.report.period import measured, pictures, tables
+from orchestrator.report.period import measured_tables, pictures, tables
 from orchestrator.report.period.tables import say
 from orchestrator.report.period.view import Kind, PeriodView, Trend
 from orchestrator.report.workbook_cells import Table
@@ -126,7 +126,7 @@ def _trends(view: PeriodView, lang: str) -> Iterator[Section]:
     yield _section(
         lang,
         ("Recovery time and data loss over time", "恢复时间与数据丢失趋势"),
-        [measured.trends(view, lang)],
+        [measured_tables.trends(view, lang)],
         [
             (
                 "Data loss has a chart unless every run measured 0. Runs that did not measure "
@@ -140,7 +140,7 @@ def _trends(view: PeriodView, lang: str) -> Iterator[Section]:
             Picture(
                 one.title[lang]
                 + say(lang, ": ", "：")
-                + say(lang, *measured.MEASURES[one.measure]),
+                + say(lang, *measured_tables.MEASURES[one.measure]),
                 pictures.trend(one, view.since, view.until, lang),
             )
             for one in shown
@@ -175,9 +175,9 @@ def _findings(view: PeriodView, lang: str) -> Section:
         lang,
         ("Findings over time", "问题随时间的变化"),
         [
-            measured.ages(view, lang),
-            measured.open_findings(view, lang),
-            measured.closed_findings(view, lang),
+            measured_tables.ages(view, lang),
+            measured_tables.open_findings(view, lang),
+            measured_tables.closed_findings(view, lang),
         ],
         [
             (
@@ -202,7 +202,7 @@ def _repairs(view: PeriodView, lang: str) -> Section:
     return _section(
         lang,
         ("Failed drills until they passed again", "未通过的演练至再次通过"),
-        [measured.repairs(view, lang)],
+        [measured_tables.repairs(view, lang)],
         [
             (
                 f"Mean time to repair: {_hours(mean.mean_seconds, lang)} over {mean.repaired} "
@@ -255,7 +255,7 @@ def _availability(view: PeriodView, lang: str) -> Section:
     return _section(
         lang,
         ("Availability while drills ran", "演练期间的可用性"),
-        [measured.availability(view, lang)],
+        [measured_tables.availability(view, lang)],
         [
             (
                 "Measured by the clients that drills start, while they run, and at no other time: "
@@ -280,7 +280,7 @@ def _sla(view: PeriodView, lang: str) -> Section:
     return _section(
         lang,
         ("Targets met and missed, by tier", "各等级目标达成情况"),
-        [measured.sla(view, lang)],
+        [measured_tables.sla(view, lang)],
         [
             (
                 "Counted are the runs whose plan had the target. Not observed is not met.",
@@ -294,7 +294,7 @@ def _months(view: PeriodView, lang: str) -> Section:
     return _section(
         lang,
         ("Month by month", "逐月对比"),
-        [measured.months(view, lang)],
+        [measured_tables.months(view, lang)],
         [
             (
                 "Calendar months in UTC, cut to the period.",

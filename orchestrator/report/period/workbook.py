@@ -12,7 +12,7 @@ from openpyxl.styles import Font
 from openpyxl.worksheet.worksheet import Worksheet
 
 from orchestrator.report.labels import LANGUAGES
-from orchestrator.report.period import measured, tables
+from orchestrator.report.period import measured_tables, tables
 from orchestrator.report.period.content import Content, content_of
 from orchestrator.report.period.tables import say
 from orchestrator.report.period.view import PeriodView, Trend
@@ -144,7 +144,7 @@ def _trend(sheet: Worksheet, shown: Sequence[Trend], lang: str) -> None:
 
 def _chart(sheet: Worksheet, one: Trend, begin: int, end: int, lang: str) -> ScatterChart:
     chart = ScatterChart()
-    chart.title = f"{one.drill}: {say(lang, *measured.MEASURES[one.measure])}"
+    chart.title = f"{one.drill}: {say(lang, *measured_tables.MEASURES[one.measure])}"
     chart.style = 2
     chart.height, chart.width = 8.5, 20.0  # type: ignore[assignment]  # cm
     chart.scatterStyle = "lineMarker"
