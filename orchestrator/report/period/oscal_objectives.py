@@ -1,4 +1,4 @@
-"""Controls of a period in OSCAL: which it reviewed, and the objectives that are evidence for them."""
+"""Controls of a period in OSCAL: what it reviewed, and the objectives that are evidence for it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def reviewed_controls(view: PeriodView) -> dict[str, Any]:
 
 
 def objectives(view: PeriodView, lang: str) -> list[dict[str, Any]]:
-    """Return policies and drills as objectives of the first of their controls; the others are named."""
+    """Return policies and drills as objectives of the first of their controls, naming the others."""
     titles = {one.policy: (token(one.policy), one.title[lang]) for one in view.policies}
     drills = {one.drill: (token(f"drill-{one.drill}"), one.title[lang]) for one in view.drills}
     of: dict[str, list[single.Control]] = {}
