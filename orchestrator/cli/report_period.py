@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -19,6 +19,9 @@ from orchestrator.model.period import Period
 _KINDS = ("period", "service")
 _MONTH = re.compile(r"(\d{4})-(0[1-9]|1[0-2])")
 _CHECKPOINT = "log/checkpoint"  # what a period's bundle has, and a run's never
+if TYPE_CHECKING:
+    from orchestrator.report.period.view import Kind
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -178,7 +181,7 @@ def write_period(
     from orchestrator.report.period.build import build_period  # noqa: PLC0415
     from orchestrator.report.period.formats import ENDINGS, render  # noqa: PLC0415
 
-    chosen = "service" if kind == "service" else "period"
+    chosen: Kind = "service" if kind == "service" else "period"
     period = read()
     try:
         with _Progress(quiet=as_json) as progress:

@@ -50,7 +50,7 @@ def reviewed_controls(view: PeriodView) -> dict[str, Any]:
 
 
 def objectives(view: PeriodView, lang: str) -> list[dict[str, Any]]:
-    """Return policies and drills as objectives of the first of their controls, naming the others."""
+    """Return policies and drills as objectives of their first control, which name the others."""
     titles = {one.policy: (token(one.policy), one.title[lang]) for one in view.policies}
     drills = {one.drill: (token(f"drill-{one.drill}"), one.title[lang]) for one in view.drills}
     of: dict[str, list[single.Control]] = {}
