@@ -72,7 +72,6 @@ class Run:
     operator: str
     approval: str
     approved_by: tuple[str, ...]
-    not_observed: int
     availability: Availability | None
     entries: tuple[LogEntry, ...]
     result_sha256: str
