@@ -183,14 +183,8 @@ def write_period(
 
     chosen: Kind = "service" if kind == "service" else "period"
     period = read()
-    try:
-        with _Progress(quiet=as_json) as progress:
-            view = build_period(period, chosen, progress=progress)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"the files of a run of {period.environment} are not those of a run: {error}",
-            "`anlan evidence verify` says what is wrong with a bundle",
-        ) from error
+    with _Progress(quiet=as_json) as progress:
+        view = build_period(period, chosen, progress=progress)
     content = render(view, form.name, form.lang, fonts=form.fonts)
     language = "" if form.lang == "en" or form.name == "json" else f".{form.lang}"
     name = (

@@ -226,8 +226,9 @@ def _waived(policies: Sequence[PolicyState]) -> Iterator[Action]:
 
 
 def _steps(actions: Sequence[Action]) -> Text:
-    """The first thing that the run's own report says is to be done."""
-    return actions[0].text if actions else same("")
+    """The first thing about the drill that the run's own report says is to be done."""
+    own = (one.text for one in actions if one.kind not in {"policy", "policies", "waiver"})
+    return next(own, same(""))
 
 
 def _named(policy: PolicyState, lang: str) -> str:
