@@ -78,7 +78,7 @@ _CODES: Mapping[str, tuple[str, str]] = {
     "missed-run": ("not begun in time", "错过"),
     "unfinished": ("unfinished", "未完成"),
     "removed": ("removed after its retention", "保存期满已清除"),
-    "pending": ("not decided yet", "尚未定论"),
+    "pending": ("outside of the period", "不在本期"),
     "waived": ("waived", "已豁免"),
     "no-evidence": ("no evidence", "无证据"),
     "not-passed-since": ("not passed since", "此后仍未通过"),

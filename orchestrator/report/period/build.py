@@ -192,7 +192,7 @@ def _programme(calendar: Calendar) -> State:
     due = calendar.due
     if due.missed or due.missing:
         return "fail"
-    if due.unfinished or due.removed:
+    if due.unfinished or due.removed or (due.pending and not due.done):
         return "unknown"
     return "pass" if due.done else "none"
 

@@ -14,14 +14,15 @@ from orchestrator.report.page import number
 from orchestrator.report.period.attention import ORDER
 from orchestrator.report.period.sections import Section, sections_of
 from orchestrator.report.period.tables import code_of, say
-from orchestrator.report.period.view import PeriodView, TargetResult
+from orchestrator.report.period.view import Attention, PeriodView, TargetResult
 from orchestrator.report.workbook_cells import Status
 
 TITLES = {
     "period": ("Recovery and compliance over a period", "恢复与合规期间报告"),
     "service": ("Service review", "服务评审"),
 }
-URGENT, ACTIONS, DRILLS = 6, 5, 12
+URGENT, ACTIONS, DRILLS = 6, 5, 10
+_OF_A_KIND = 1
 """How many of each the first page shows; it says how many more there are."""
 
 
@@ -78,7 +79,7 @@ def content_of(view: PeriodView, lang: str) -> Content:
         attention=tuple((counted[kind], code_of(kind)) for kind in ORDER if counted[kind]),
         urgent=tuple(
             (Status(code_of(one.kind)), one.title[lang], one.about, one.text[lang])
-            for one in view.attention[:URGENT]
+            for one in _urgent(view)
         ),
         more_attention=max(0, len(view.attention) - URGENT),
         actions=tuple(one.text[lang] for one in view.actions[:ACTIONS]),
@@ -93,6 +94,17 @@ def content_of(view: PeriodView, lang: str) -> Content:
             "本文件仅展示已签名的文件及其日志的内容，证据是这些文件本身。所有时间均为 UTC。",
         ),
     )
+
+
+def _urgent(view: PeriodView) -> list[Attention]:
+    """The newest of each kind, so that many of one do not hide another; the worst kind first."""
+    found: list[Attention] = []
+    for kind in ORDER:
+        mine = [one for one in view.attention if one.kind == kind]
+        found += sorted(mine, key=lambda one: one.at, reverse=True)[:_OF_A_KIND]
+    left = [one for one in view.attention if one not in found]
+    chosen = (found + left)[:URGENT]
+    return sorted(chosen, key=lambda one: ORDER.index(one.kind))
 
 
 def _about(view: PeriodView, lang: str) -> Iterator[tuple[str, str]]:

@@ -260,7 +260,7 @@ def _counted(view: PeriodView) -> dict[str, Any]:
     due = view.due
     told = (
         f"Due {due.due}: done {due.done}, not begun in time {due.missed}, never ran {due.missing}, "
-        f"unfinished {due.unfinished}, removed {due.removed}, not decided yet {due.pending}."
+        f"unfinished {due.unfinished}, removed {due.removed}, outside of the period {due.pending}."
     )
     found = _observation(view, (PROGRAMME,), "Drills that were due", told, view.until)
     return {**found, "methods": ["EXAMINE"]}

@@ -59,7 +59,7 @@ _LEGENDS = {
     "missing-run": ("never ran", "从未执行"),
     "unfinished": ("unfinished", "未完成"),
     "removed": ("removed after its retention", "到期清除"),
-    "pending": ("not decided yet", "尚未定论"),
+    "pending": ("outside of the period", "不在本期"),
 }
 
 

@@ -111,8 +111,9 @@ def _calendar(view: PeriodView, lang: str) -> Section:
         [
             (
                 "Due is what the signed schedules in force asked for, and what a change or a "
-                "backup began. Unplanned runs come on top.",
-                "“到期”指有效的已签名计划所要求的，以及由变更或备份触发的演练；计划外演练另计。",
+                "backup began. Unplanned runs come on top. Outside of the period: planned before "
+                "it began, or still possible at its end.",
+                "“到期”指有效的已签名计划所要求的，以及由变更或备份触发的演练；计划外演练另计。不在本期：期前已入账计划，或期末时仍可执行。",
             )
         ],
         [Picture(say(lang, "Every run, and every gap", "每次演练与每处缺口"), drawn)]

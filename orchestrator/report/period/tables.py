@@ -9,6 +9,7 @@ from orchestrator.report.period.attention import ORDER
 from orchestrator.report.period.view import Control, Due, PeriodView, PolicyState, Run
 from orchestrator.report.workbook_cells import Status, Table, Value, moment
 
+_LONGEST = 400
 Row = tuple[Value | Status, ...]
 _DUE_COLUMNS = (
     ("Due", "到期", 9),
@@ -17,7 +18,7 @@ _DUE_COLUMNS = (
     ("Never ran", "从未执行", 11),
     ("Unfinished", "未完成", 11),
     ("Removed", "已清除", 10),
-    ("Not decided yet", "尚未定论", 11),
+    ("Outside of the period", "不在本期", 12),
     ("Unplanned", "计划外", 10),
 )
 
@@ -30,6 +31,11 @@ def say(lang: str, english: str, chinese: str) -> str:
 def code_of(kind: str) -> str:
     """The code of a verdict or a kind of attention, as `labels.word` knows it."""
     return {"missed": "missed-run", "missing": "missing-run"}.get(kind, kind)
+
+
+def cut(text: str) -> str:
+    """Return the begin of a text that is whole in the run's own report."""
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 def attention(view: PeriodView, lang: str) -> Table:
@@ -45,7 +51,13 @@ def attention(view: PeriodView, lang: str) -> Table:
             ("Why", "原因", 60),
         ),
         [
-            (Status(code_of(one.kind)), moment(one.at), one.title[lang], one.about, one.text[lang])
+            (
+                Status(code_of(one.kind)),
+                moment(one.at),
+                one.title[lang],
+                one.about,
+                cut(one.text[lang]),
+            )
             for one in ordered
         ],
     )
@@ -141,7 +153,7 @@ RUN_COLUMNS = (
     ("Target ≤", "目标 ≤", 9),
     ("Lost transactions", "丢失事务", 12),
     ("Target ≤", "目标 ≤", 9),
-    ("Began by", "发起", 16),
+    ("Began by", "发起", 22),
     ("Approved by", "批准人", 18),
     ("Entry of the log", "账目序号", 10),
 )

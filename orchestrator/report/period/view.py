@@ -139,6 +139,7 @@ class PolicyState:
 class Due:
     """How many runs of a drill were due, and what came of them; `unplanned` were not due.
 
+    `pending` are in no list of the period: planned before it began, or still possible at its end.
     due = done + missed + missing + unfinished + removed + pending.
     """
 
