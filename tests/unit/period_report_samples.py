@@ -22,6 +22,7 @@ SINCE = datetime(2026, 10, 1, tzinfo=UTC)
 UNTIL = datetime(2027, 1, 1, tzinfo=UTC)
 SCHEDULE: dict[str, Any] = {
     "schema": "anlan.schedule/v1",
+    "title": {"en": "Weekly failovers", "zh": "每周切换"},
     "entries": [
         {"id": "weekly-failover", "drill": "failover", "cron": "0 3 * * 6"},
         {"id": "nightly-backup", "drill": "backup", "cron": "0 1 1,15 * *"},
