@@ -417,6 +417,38 @@ def test_runs_without_targets_have_no_charts_and_no_numbers(period: Period, kind
     assert "rto_seconds" not in render(view, "html").decode()
 
 
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_policies_that_do_not_hold_are_told_by_priority_on_the_first_page(
+    period: Period, lang: str
+) -> None:
+    runs = {
+        run_id: files
+        for run_id, files in period.runs.items()
+        if b'"status": "not-satisfied"' in files.get(layout.FINDINGS, b"")
+    }
+    assert len(runs) == 1
+    view = build_period(empty(runs=runs))
+    pdf = PdfReader(io.BytesIO(render(view, "pdf", lang)))
+    first = squeezed(pdf.pages[0].extract_text())
+    assert {"en": "bypriority:P0:1.", "zh": "按优先级：P0:1。"}[lang] in first
+    assert {"en": "Notcompliant", "zh": "不合规"}[lang] in first
+
+
+def test_a_rebuilt_site_has_a_trend(period: Period) -> None:
+    run_id, files = next(
+        (run_id, files) for run_id, files in period.runs.items() if run_id.startswith("failover")
+    )
+    run = json.loads(files[layout.RUN])
+    target = {"name": "rebuild_seconds", "target": 600, "measured": 412.5, "met": True}
+    run["derived"]["targets"].append(target)
+    changed = {**files, layout.RUN: json.dumps(run).encode()}
+    view = build_period(empty(runs={run_id: changed}))
+    trend = next(one for one in view.trends if one.measure == "rebuild_seconds")
+    assert (trend.points[0].value, trend.points[0].target, trend.met) == (412.5, 600, 1)
+    assert "412.5" in page_text(render(view, "html"))
+    assert "412.5" in pdf_text(render(view, "pdf"))
+
+
 def test_one_run_alone_has_a_report(period: Period) -> None:
     run_id, files = next(iter(period.runs.items()))
     for kind in KINDS:

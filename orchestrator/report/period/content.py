@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from orchestrator.model.policy import BAD
 from orchestrator.report.labels import word
 from orchestrator.report.page import number
 from orchestrator.report.period.attention import ORDER
@@ -192,6 +193,17 @@ def _compliance(view: PeriodView, lang: str) -> Panel:
         if lapsed
         else ""
     )
+    bad = Counter(one.severity for one in view.policies if one.status in BAD)
+    if bad:
+        ranked = ", ".join(f"{severity}: {count}" for severity, count in sorted(bad.items()))
+        more = (
+            say(
+                lang,
+                f" Not holding or not known, by priority: {ranked}.",
+                f"不成立或未知的，按优先级：{ranked}。",
+            )
+            + more
+        )
     waived = sum(one.waived_until is not None for one in view.policies)
     counts = [(view.statuses[status], status) for status in view.statuses if view.statuses[status]]
     return Panel(

@@ -10,6 +10,7 @@ MEASURES = {
     "rto_seconds": ("recovery time (RTO), s", "恢复时间（RTO，秒）"),
     "rpo_seconds": ("data loss (RPO), s", "数据丢失（RPO，秒）"),
     "rpo_transactions": ("data loss (RPO), transactions", "数据丢失（RPO，事务）"),
+    "rebuild_seconds": ("site rebuilt from nothing, s", "站点从零重建（秒）"),
 }
 _HOUR = 3600
 

@@ -23,7 +23,7 @@ from orchestrator.report.period.view import (
 from orchestrator.report.view import Text
 from orchestrator.report.words import TARGETS
 
-MEASURES = ("rto_seconds", "rpo_seconds", "rpo_transactions")
+MEASURES = tuple(TARGETS)
 
 
 def agreed(runs: Sequence[Run]) -> tuple[Sla, ...]:
@@ -108,8 +108,11 @@ def _trend(drill: str, title: Text, name: str, points: tuple[Point, ...]) -> Tre
 
 
 def _point(run: Run, name: str) -> Point:
-    target = next((one.target for one in run.targets if one.name == name), None)
-    return Point(run.run_id, run.started_at, getattr(run, name), target)
+    """A target says what was measured against it; without one the run's result does."""
+    for one in run.targets:
+        if one.name == name:
+            return Point(run.run_id, run.started_at, one.measured, one.target)
+    return Point(run.run_id, run.started_at, getattr(run, name, None), None)
 
 
 def availability(runs: Sequence[Run]) -> tuple[Availability | None, int]:
