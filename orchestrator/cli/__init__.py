@@ -25,7 +25,7 @@ _COMMANDS = {
     "access": ("access", "Review who may do what; find what changed since."),
     "evidence": ("evidence", "List, export and verify evidence."),
     "witness": ("witness", "Watch the evidence logs of others, as an auditor or a second site."),
-    "report": ("report", "Write the report of a run."),
+    "report": ("report", "Write the report of a run, or of a period."),
     "doctor": ("doctor", "Say what this machine has and lacks."),
     "demo": ("demo", "Provision, drill, verify: the main job from nothing."),
     "clean": ("clean", "Remove every environment and all state."),

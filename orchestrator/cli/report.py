@@ -1,4 +1,4 @@
-"""`anlan report RUN`: the report of a run, in the format that its reader wants."""
+"""`anlan report`: the report of a run or of a period, in the format that its reader wants."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from pathlib import Path
 
 import click
 
-from orchestrator.cli import common
+from orchestrator.cli import common, report_period
 from orchestrator.model.errors import InfrastructureError, InputError
 
 _FORMATS = ("html", "pdf", "xlsx", "json", "oscal")
 
 
 @click.command("report")
-@click.argument("run", metavar="RUN|BUNDLE", shell_complete=common.complete_run)
+@click.argument("run", metavar="[RUN|BUNDLE]", required=False, shell_complete=common.complete_run)
+@report_period.options
 @click.option(
     "--format",
     "form",
@@ -28,12 +29,13 @@ _FORMATS = ("html", "pdf", "xlsx", "json", "oscal")
     type=click.Choice(("en", "zh")),
     default="en",
     show_default=True,
-    help="Language of pdf, xlsx and oscal; html and json hold both.",
+    help="Language of pdf, xlsx, oscal and a period's html; json and a run's html hold both.",
 )
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Where to write it.  [default: beside the run's files; of a bundle in this folder]",
+    help="Where to write it.  [default: beside the run's files; of a bundle or period in this "
+    "folder]",
 )
 @click.option("--open", "show", is_flag=True, help="Open it with the program for such files.")
 @click.option(
@@ -44,8 +46,13 @@ _FORMATS = ("html", "pdf", "xlsx", "json", "oscal")
 )
 @common.json_option
 def report(
-    run: str,
+    run: str | None,
     *,
+    environment: str | None,
+    since: str | None,
+    until: str | None,
+    month: str | None,
+    kind: str | None,
     form: str,
     lang: str,
     out: Path | None,
@@ -53,15 +60,17 @@ def report(
     fonts: Path | None,
     as_json: bool,
 ) -> int:
-    """Write the report of a run that has ended, by its id or from its bundle.
+    """Write the report of a run that has ended, or of an environment over a period.
 
-    Every format shows the same values, and the same run gives the same bytes. A bundle is all
-    that is needed; verify it first (`anlan evidence verify`): a report proves nothing by itself.
+    A run is named by its id or by its bundle, a period by --environment and its dates or by its
+    bundle. Every format shows the same values, and the same evidence gives the same bytes. A
+    bundle is all that is needed; verify it first (`anlan evidence verify`): a report proves
+    nothing by itself.
 
     \b
     pdf    for who decides, who audits and who repairs, in one document (PDF/A-2b)
     xlsx   steps, checks, findings, controls, facts, evidence as tables
-    json   what all the others show, for programs (schema report)
+    json   what all the others show, for programs (schemas report, period-report)
     oscal  OSCAL 1.2.1 assessment results
 
     \b
@@ -69,9 +78,33 @@ def report(
       anlan report failover-20261128t202116-7b2c --open
       anlan report failover-20261128t202116-7b2c --format pdf --lang zh
       anlan report failover-20261128t202116-7b2c.zip --format xlsx --out drill.xlsx
+      anlan report --environment local --from 2026-10-01 --to 2027-01-01 --format pdf
+      anlan report --environment local --month 2026-11 --kind service --format pdf --lang zh
+      anlan report q4.zip --format pdf
     """
-    from orchestrator.evidence.files import write_atomically  # noqa: PLC0415
     from orchestrator.report.fonts import FOLDERS  # noqa: PLC0415
+
+    # A folder that was named is the only one that is looked into.
+    places = (fonts,) if fonts else FOLDERS
+    wished = report_period.Wished(environment, since, until, month, kind)
+    if run is not None and environment:
+        raise InputError("a run or bundle and --environment are two things", "name one of them")
+    if run is None or report_period.is_period_bundle(Path(run)):
+        if run is None and not wished.given:
+            raise InputError(
+                "nothing is named to report on",
+                "name a run, a bundle, or --environment with --from and --to or --month",
+            )
+        wanted = report_period.Form(form, lang, out, tuple(places))
+        read = report_period.source_of(run, wished)
+        written = report_period.write_period(read, kind, wanted, as_json=as_json)
+        return _open(written, show=show)
+    if wished.given:
+        raise InputError(
+            "--from, --to, --month and --kind are about a period",
+            "leave them out for one run, or name --environment instead of the run",
+        )
+    from orchestrator.evidence.files import write_atomically  # noqa: PLC0415
     from orchestrator.report.run_formats import FILES, render_format  # noqa: PLC0415
 
     bundle = Path(run)
@@ -82,8 +115,6 @@ def report(
         contents, folder = _from_state(run)
         name, file = FILES[form], str(folder)
     target = out or folder / (name if lang == "en" else _with_language(name, form, lang))
-    # A folder that was named is the only one that is looked into.
-    places = (fonts,) if fonts else FOLDERS
     try:
         content = render_format(contents, form, lang, fonts=places, file=file)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -102,6 +133,10 @@ def report(
         common.emit({"run_id": _run_id(contents), "format": form, "report": str(target)})
     else:
         click.echo(target)
+    return _open(target, show=show)
+
+
+def _open(target: Path, *, show: bool) -> int:
     if show:
         click.launch(str(target))
     return 0

@@ -51,12 +51,10 @@ def build(files: Mapping[str, bytes], *, file: str = "") -> v.View:
     facts, data = facts_of(documents)
     rules = read_rules(contents)
     judged = findings_of(findings, rules, facts, data)
-    targets = tuple(_target(one) for one in derived["targets"])
-    steps = _steps(derived, titles, _retried(raw))
-    checks = _checks(derived)
-    undo = tuple(
-        v.Undo(one["step"], one["status"], one["seconds"], one["error"]) for one in derived["undo"]
-    )
+    targets = tuple(target_of(one) for one in derived["targets"])
+    steps = steps_of(derived, titles, _retried(raw))
+    checks = checks_of(derived)
+    undo = undo_of(derived)
     gaps = (*_gaps(derived, titles, findings, facts), *unusable)
     todo = actions(derived, targets=targets, steps=steps, checks=checks, undo=undo, findings=judged)
     began, ended = (parse_timestamp(run[name]) for name in ("started_at", "ended_at"))
@@ -91,7 +89,7 @@ def build(files: Mapping[str, bytes], *, file: str = "") -> v.View:
         verdict=derived["verdict"],
         exit_code=derived["exit_code"],
         reasons=tuple(derived["reasons"]),
-        compliance=_compliance(derived["policies"]),
+        compliance=compliance_of(derived["policies"]),
         evaluated_at=findings["evaluated_at"] if findings else None,
         policies=derived["policies"],
         waived=tuple(one["policy"] for one in derived["waived"]),
@@ -162,7 +160,8 @@ def _fact_documents(raw: Mapping[str, Any]) -> tuple[list[tuple[str, str, Any]],
     return found, gaps
 
 
-def _compliance(policies: Mapping[str, int] | None) -> v.Compliance:
+def compliance_of(policies: Mapping[str, int] | None) -> v.Compliance:
+    """Return what the counts of the policies by status come to."""
     if policies is None:
         return "not-judged"
     if policies["not-satisfied"]:
@@ -170,7 +169,8 @@ def _compliance(policies: Mapping[str, int] | None) -> v.Compliance:
     return "not-proven" if policies["unknown"] or policies["expired"] else "compliant"
 
 
-def _target(one: Mapping[str, Any]) -> v.Target:
+def target_of(one: Mapping[str, Any]) -> v.Target:
+    """Return a target of run.json."""
     name, measured, target = one["name"], one["measured"], one["target"]
     english, chinese, short, unit = TARGETS.get(name, (name, name, "", ""))
     return v.Target(
@@ -195,9 +195,10 @@ def _retried(raw: Mapping[str, Any]) -> dict[str, list[str]]:
     return found
 
 
-def _steps(
+def steps_of(
     derived: Mapping[str, Any], titles: Mapping[str, v.Text], retried: Mapping[str, list[str]]
 ) -> tuple[v.Step, ...]:
+    """Return the steps of run.json; `retried` is why each was tried again, by its id."""
     path = derived["critical_path"]
 
     def percent(step: Mapping[str, Any]) -> float | None:
@@ -221,13 +222,20 @@ def _steps(
     )
 
 
-def _checks(derived: Mapping[str, Any]) -> tuple[v.Check, ...]:
-    """Failed ones first, then those not observed."""
+def checks_of(derived: Mapping[str, Any]) -> tuple[v.Check, ...]:
+    """Return the checks of run.json: failed ones first, then those not observed."""
     return tuple(
         v.Check(one["step"], one["name"], _STATE[ok], one["detail"])
         for ok in (False, None, True)
         for one in derived["checks"]
         if one["ok"] is ok
+    )
+
+
+def undo_of(derived: Mapping[str, Any]) -> tuple[v.Undo, ...]:
+    """Return how the steps of run.json were undone."""
+    return tuple(
+        v.Undo(one["step"], one["status"], one["seconds"], one["error"]) for one in derived["undo"]
     )
 
 
@@ -301,7 +309,7 @@ def _gaps(
 ) -> tuple[v.Gap, ...]:
     """Everything that was not observed: none of it counts as a pass."""
     gaps = [
-        v.Gap("target", _target(one).title, NOT_MEASURED)
+        v.Gap("target", target_of(one).title, NOT_MEASURED)
         for one in derived["targets"]
         if one["met"] is None
     ]
@@ -343,14 +351,9 @@ def _evidence(contents: Contents, plan: Mapping[str, Any]) -> v.Evidence:
     for path, content in contents.items():
         if path.endswith(".dsse.json") and path not in _OWN:
             keys |= {item["keyid"] for item in json.loads(content)["signatures"]}
-    proven = (contents[path] for path in layout.PROOFS.values() if path in contents)
-    logged = [proofs.parse_proof(content) for content in proven]
-    entries = [parse_entry(proof.leaf, proof.index) for proof in logged]
     return v.Evidence(
         keys=tuple(sorted(keys)),
-        log=tuple(
-            v.LogEntry(one.kind, one.index, timestamp(one.time), one.digest) for one in entries
-        ),
+        log=log_of(contents),
         files=tuple(
             v.File(path, len(content), contents.digest(path))
             for path, content in sorted(contents.items())
@@ -359,4 +362,14 @@ def _evidence(contents: Contents, plan: Mapping[str, Any]) -> v.Evidence:
         environment_digest=plan["environment"]["digest"],
         deployment_digest=plan["environment"]["deployment_digest"],
         drill_digest=plan["drill"]["digest"],
+    )
+
+
+def log_of(contents: Mapping[str, bytes]) -> tuple[v.LogEntry, ...]:
+    """Return where the evidence log holds a run, by its proofs."""
+    proven = (contents[path] for path in layout.PROOFS.values() if path in contents)
+    logged = [proofs.parse_proof(content) for content in proven]
+    entries = [parse_entry(proof.leaf, proof.index) for proof in logged]
+    return tuple(
+        v.LogEntry(one.kind, one.index, timestamp(one.time), one.digest) for one in entries
     )

@@ -66,6 +66,22 @@ _CODES: Mapping[str, tuple[str, str]] = {
     "waiver": ("waiver", "豁免"),
     "verdict": ("verdict", "结论"),
     "key": ("signed with key", "签名密钥"),
+    "recoverable": ("Recoverable", "可恢复"),
+    "not-recoverable": ("Not recoverable", "未能恢复"),
+    "recovery-not-proven": ("Recovery not proven", "恢复能力未证实"),
+    "not-drilled": ("Not drilled", "未演练"),
+    "programme-kept": ("All done", "全部执行"),
+    "programme-broken": ("Not all done", "未全部执行"),
+    "programme-unknown": ("Not all on record", "记录不全"),
+    "nothing-due": ("Nothing was due", "无到期演练"),
+    "missing-run": ("never ran", "从未执行"),
+    "missed-run": ("not begun in time", "错过"),
+    "unfinished": ("unfinished", "未完成"),
+    "removed": ("removed after its retention", "保存期满已清除"),
+    "pending": ("outside of the period", "不在本期"),
+    "waived": ("waived", "已豁免"),
+    "no-evidence": ("no evidence", "无证据"),
+    "not-passed-since": ("not passed since", "此后仍未通过"),
 }
 
 

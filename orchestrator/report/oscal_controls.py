@@ -40,14 +40,13 @@ def reviewed_controls(view: View) -> dict[str, Any]:
             "include-controls": [{"control-id": token(f"drill-{view.drill}")}],
         }
         return {"description": description, "control-selections": [selection]}
-    ordered = sorted(view.controls, key=lambda one: one.catalogue)
-    return {
-        "description": description,
-        "control-selections": [
-            _selection(list(controls))
-            for _, controls in groupby(ordered, key=lambda one: one.catalogue)
-        ],
-    }
+    return {"description": description, "control-selections": selections(view.controls)}
+
+
+def selections(controls: Sequence[Control]) -> list[dict[str, Any]]:
+    """Return the controls by catalogue."""
+    ordered = sorted(controls, key=lambda one: one.catalogue)
+    return [_selection(list(mine)) for _, mine in groupby(ordered, key=lambda one: one.catalogue)]
 
 
 def _selection(controls: Sequence[Control]) -> dict[str, Any]:

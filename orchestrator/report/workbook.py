@@ -24,9 +24,12 @@ _TONES = {
     "good": ("FF14603A", "FFE4F3EA"),
 }
 _BAD = {"fail", "failed", "not-satisfied", "not-compliant", "missed"}
+_BAD |= {"missing-run", "missed-run", "not-recoverable", "programme-broken", "not-passed-since"}
 _UNKNOWN = {"unknown", "expired", "inconclusive", "not_run", "not-proven", "not-judged"}
-_UNKNOWN |= {"unreachable", "denied"}
+_UNKNOWN |= {"unreachable", "denied", "unfinished", "waived", "no-evidence"}
+_UNKNOWN |= {"recovery-not-proven", "not-drilled", "programme-unknown"}
 _GOOD = {"pass", "done", "satisfied", "compliant", "met", "observed"}
+_GOOD |= {"recoverable", "programme-kept"}
 _THIN = Border(bottom=Side("thin", color="FFD5DAE1"))
 
 
@@ -36,7 +39,7 @@ def render_workbook(view: View, lang: str = "en") -> bytes:
     sheet.title = ("Overview", "概览")[LANGUAGES.index(lang)]
     _fill_overview(sheet, view, lang)
     for table in tables(view, lang):
-        _fill(book.create_sheet(table.title[LANGUAGES.index(lang)]), table, lang)
+        fill(book.create_sheet(table.title[LANGUAGES.index(lang)]), table, lang)
     return to_bytes(book)
 
 
@@ -46,14 +49,15 @@ def _fill_overview(sheet: Worksheet, view: View, lang: str) -> None:
     for row, cells in enumerate(overview(view, lang), start=1):
         heading = len(cells) == 1
         for column, value in enumerate(cells, start=1):
-            _write(sheet, row, column, value, lang)
+            write(sheet, row, column, value, lang)
         first = sheet.cell(row, 1)
         first.font = Font(bold=True, size=16 if row == 1 else 12 if heading else 11)
     sheet.freeze_panes = "A4"
-    _page(sheet)
+    set_page(sheet)
 
 
-def _fill(sheet: Worksheet, table: Table, lang: str) -> None:
+def fill(sheet: Worksheet, table: Table, lang: str) -> None:
+    """Write a table: a head that stays, a filter, values by their types."""
     for column, (english, chinese, width) in enumerate(table.columns, start=1):
         cell = put(sheet, 1, column, (english, chinese)[LANGUAGES.index(lang)])
         cell.font, cell.fill = Font(bold=True, color="FFFFFFFF"), _HEAD
@@ -61,28 +65,29 @@ def _fill(sheet: Worksheet, table: Table, lang: str) -> None:
         sheet.column_dimensions[get_column_letter(column)].width = width
     for row, cells in enumerate(table.rows, start=2):
         for column, value in enumerate(cells, start=1):
-            _write(sheet, row, column, value, lang)
+            write(sheet, row, column, value, lang)
     last = get_column_letter(len(table.columns))
     sheet.freeze_panes = "B2"
     sheet.auto_filter.ref = f"A1:{last}{len(table.rows) + 1}"
     sheet.print_title_rows = "1:1"
-    _page(sheet)
+    set_page(sheet)
 
 
-def _page(sheet: Worksheet) -> None:
+def set_page(sheet: Worksheet) -> None:
+    """Make it print on A4, as wide as the page."""
     sheet.page_setup.orientation = "landscape"
     sheet.page_setup.paperSize = 9  # A4
     sheet.page_setup.fitToHeight = 0
     sheet.sheet_properties.pageSetUpPr = PageSetupProperties(fitToPage=True)
 
 
-def _write(sheet: Worksheet, row: int, column: int, value: Value | Status, lang: str) -> None:
+def write(sheet: Worksheet, row: int, column: int, value: Value | Status, lang: str) -> None:
     """Write one value by its type; None leaves the cell empty."""
     if value is None:
         return
     if isinstance(value, Status):
         cell = put(sheet, row, column, word(value.code, lang))
-        tone = _tone(value.code)
+        tone = tone_of(value.code)
         if tone:
             colour, wash = _TONES[tone]
             cell.font = Font(bold=True, color=colour)
@@ -104,7 +109,8 @@ def _write(sheet: Worksheet, row: int, column: int, value: Value | Status, lang:
     cell.border = _THIN
 
 
-def _tone(code: str) -> str:
+def tone_of(code: str) -> str:
+    """Return `bad`, `unknown` or `good`; empty for a code that is none of them."""
     if code in _BAD:
         return "bad"
     return "unknown" if code in _UNKNOWN else "good" if code in _GOOD else ""

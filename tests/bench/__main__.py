@@ -26,6 +26,7 @@ from tests.bench import (
     log,
     policies,
     readiness,
+    report,
     restore,
     switchover,
     verifying,
@@ -45,6 +46,7 @@ _CHOICES = (
     "engine",
     "verifying",
     "log",
+    "report",
 )
 
 
@@ -262,6 +264,33 @@ def _log(runs: int) -> Section:
     return Section("log", lines, medians([_seconds_of(one) for one in ours]), {})
 
 
+def _report(runs: int) -> Section:
+    """Needs no environment."""
+    _say("report")
+    ours = []
+    for number in range(runs):
+        ours.append(report.sample())
+        each, peak = ours[-1]["quarter"], ours[-1]["peak_bytes"] / 2**20
+        _say(f"  {number + 1}/{runs}: {each:.1f} s a quarter, at most {peak:.0f} MiB")
+    lines = [
+        Comparison(
+            "report: PDF of one drill",
+            "processor time, in a process that has rendered nothing yet",
+            _column(ours, "drill"),
+            [],
+            Goal(0, 2.0),
+        ),
+        Comparison(
+            "report: PDF of a quarter",
+            f"processor time for {report.QUARTER} runs of real size, read one at a time",
+            _column(ours, "quarter"),
+            [],
+            Goal(0, 15.0),
+        ),
+    ]
+    return Section("report", lines, medians([_seconds_of(one) for one in ours]), {})
+
+
 def _seconds_of(parts: Parts) -> Parts:
     return {name: value for name, value in parts.items() if not name.endswith("_bytes")}
 
@@ -355,7 +384,11 @@ def _engine(place: Place, runs: int) -> Section:
     return Section("engine", lines, medians(ours), medians(bare))
 
 
-_ALONE: Mapping[str, Callable[[int], Section]] = {"verifying": _verifying, "log": _log}
+_ALONE: Mapping[str, Callable[[int], Section]] = {
+    "verifying": _verifying,
+    "log": _log,
+    "report": _report,
+}
 """What needs no environment."""
 _SECTIONS: Mapping[str, Callable[[Place, int], Section]] = {
     "restore": _restore,
