@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from orchestrator.evidence import dsse, statement
+from orchestrator.evidence import dsse, redaction, statement
 from orchestrator.evidence.keys import Signer, key_id, parse_public_key
 from orchestrator.model.canonical import canonical, canonical_loads
 from orchestrator.model.errors import InputError
@@ -61,7 +61,7 @@ def say(
     predicate: Mapping[str, Any],
     signer: Signer,
 ) -> bytes:
-    """Return the envelope over a statement. Raises InputError when it is none."""
+    """Return the envelope over a statement. Raises InputError when it is none, or has a secret."""
     data = {
         "_type": statement.STATEMENT_TYPE,
         "subject": list(subject),
@@ -69,6 +69,7 @@ def say(
         "predicate": dict(predicate),
     }
     check(data, "statement")
+    redaction.require_none({"what would be signed": canonical(data)})
     return dsse.sign(canonical(data), statement.PAYLOAD_TYPE, signer).to_bytes()
 
 

@@ -20,6 +20,7 @@ from orchestrator.evidence import (
     layout,
     patience,
     proofs,
+    redaction,
     statement,
     waivers,
 )
@@ -331,6 +332,7 @@ def _judge(verifier: _Verifier, rederive: Rederive, expect: Expectation | None) 
     verifier.problems += bindings.check_log(statements, entries, contents)
     findings = verifier.findings(rederive, entries)
     derived = verifier.drill(rederive, findings)
+    verifier.problems += redaction.check_secrets(contents)
     verifier.report(rederive)
     summary = _summary(verifier, statements, entries, derived, findings)
     if expect:
