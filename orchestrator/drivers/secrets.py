@@ -25,7 +25,8 @@ _TIMEOUT_SECONDS = 10
 # What the role `secrets` makes.
 _APPROLES = ("provisioner", "orchestrator")
 _PKI_ROLE = "service"
-_NAMES_OF_LOGINS = {"username", "access_key"}
+_NAMES = ("username", "access_key")
+"""How the names of logins end in a KV entry; all else in it is secret."""
 _HANDED_OUT: set[str] = set()
 
 
@@ -66,7 +67,7 @@ class Secrets:
             ),
         )
         entry = {str(name): str(value) for name, value in answer["data"]["data"].items()}
-        _HANDED_OUT.update(entry[name] for name in entry.keys() - _NAMES_OF_LOGINS)
+        _HANDED_OUT.update(value for name, value in entry.items() if not name.endswith(_NAMES))
         return entry
 
     def login_of(self, path: str) -> Credentials:

@@ -171,6 +171,12 @@ def test_every_kind_of_secret_has_an_example() -> None:
     assert known == {name for name, *_ in (*PLANTED, *PAIRED)}
 
 
+def test_the_reference_lists_every_kind() -> None:
+    page = (ROOT / "docs/reference/redaction.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("| `")]
+    assert rows == [f"| `{one.name}` | {one.what} |" for one in PATTERNS]
+
+
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize(("name", "text", "value"), PLANTED)
 def test_a_secret_is_found_named_and_replaced(
