@@ -186,12 +186,13 @@ def verify_log(
     ended: a drill that failed to finish cannot vanish. Exit code 0: the log holds; 1: it was
     changed, or a run that was due is not there; 2: unusable input.
     """
-    from orchestrator.evidence.audit import audit  # noqa: PLC0415
+    from orchestrator.evidence.audit import audit, run_directories  # noqa: PLC0415
 
     state = common.state_directory()
     known = _checkpoint(checkpoint)
     keys = load_keys(trust)
-    found = [audit(state, name, keys, known) for name in _environments(state, environment)]
+    names, runs = _environments(state, environment), run_directories(state)
+    found = [audit(state, name, keys, known, runs) for name in names]
     if as_json:
         common.emit([one.to_json() for one in found])
     else:
