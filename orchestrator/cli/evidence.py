@@ -241,15 +241,13 @@ def verify_log(
     changed, or a run that was due is not there; 2: unusable input.
     """
     from orchestrator.evidence import trust_file  # noqa: PLC0415
-    from orchestrator.evidence.audit import audit, trusted  # noqa: PLC0415
+    from orchestrator.evidence.audit import audit, run_directories, trusted  # noqa: PLC0415
 
     state = common.state_directory()
     known = load_checkpoint(checkpoint)
     given = trust_file.load(trust)
-    found = [
-        trusted(audit(state, name, given.keys, known), given)
-        for name in _environments(state, environment)
-    ]
+    names, runs = _environments(state, environment), run_directories(state)
+    found = [trusted(audit(state, name, given.keys, known, runs), given) for name in names]
     if as_json:
         common.emit([one.to_json() for one in found])
     else:

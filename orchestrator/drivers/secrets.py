@@ -25,6 +25,14 @@ _TIMEOUT_SECONDS = 10
 # What the role `secrets` makes.
 _APPROLES = ("provisioner", "orchestrator")
 _PKI_ROLE = "service"
+_NAMES = ("username", "access_key")
+"""How the names of logins end in a KV entry; all else in it is secret."""
+_HANDED_OUT: set[str] = set()
+
+
+def handed_out() -> frozenset[str]:
+    """Every secret that this process was given or logged in with: they are in no evidence."""
+    return frozenset(_HANDED_OUT)
 
 
 @dataclass(frozen=True)
@@ -58,7 +66,9 @@ class Secrets:
                 path=path, mount_point=self.settings.kv_mount, raise_on_deleted_version=True
             ),
         )
-        return {str(name): str(value) for name, value in answer["data"]["data"].items()}
+        entry = {str(name): str(value) for name, value in answer["data"]["data"].items()}
+        _HANDED_OUT.update(value for name, value in entry.items() if not name.endswith(_NAMES))
+        return entry
 
     def login_of(self, path: str) -> Credentials:
         """The username and password of a KV entry that holds a login."""
@@ -73,6 +83,7 @@ class Secrets:
                 name=role, mount_point=self.settings.database_mount
             ),
         )
+        _HANDED_OUT.add(answer["data"]["password"])
         return Credentials(answer["data"]["username"], answer["data"]["password"])
 
     def health(self) -> SecretsHealth:
@@ -221,6 +232,7 @@ class Secrets:
                 ) from error
             client = self.connect()
             client.auth.approle.login(role_id=role_id, secret_id=secret_id)
+            _HANDED_OUT.update((secret_id, client.token))
             self._login = client
         return self._login
 

@@ -14,11 +14,13 @@ from typing import Any
 from orchestrator.collect import collect_wanted
 from orchestrator.drivers.evidence_bucket import evidence_bucket
 from orchestrator.drivers.files import write_atomically
+from orchestrator.drivers.secrets import handed_out
 from orchestrator.engine.evidence import evidence_store
 from orchestrator.engine.mirror import mirror_all, mirror_to
 from orchestrator.engine.runs import Run
-from orchestrator.evidence import attestations, layout, waivers
+from orchestrator.evidence import attestations, layout, redaction, waivers
 from orchestrator.evidence.contents import raw_of
+from orchestrator.evidence.files import write_atomically as replace_file
 from orchestrator.evidence.layout import read_run_directory, rules_of
 from orchestrator.evidence.log import log_of
 from orchestrator.model.environment import load_environment
@@ -77,8 +79,26 @@ def conclude(run: Run, context: Context) -> None:
         facts = collect_wanted(context.environment, context.secrets, wanted)
         _write(raw / "facts.json", facts_document(facts))
     if not (run.directory / "findings.json").exists():
+        redact_raw(run)
         _judge(run, context, datetime.now(UTC))
     _close(run, context)
+
+
+def redact_raw(run: Run) -> None:
+    """Put marks in the place of secrets in the raw data, and list them, before all is judged.
+
+    Nothing was derived from the data or signed yet. A file is replaced whole, and the list is made
+    of the marks: a kill -9 between any two of these changes nothing.
+    """
+    given = handed_out()
+    for path, content in read_run_directory(run.directory).items():
+        if redaction.is_redactable(path):
+            clean = redaction.redact(content, given)
+            if clean != content:
+                replace_file(run.directory / path, clean)
+    listed = redaction.redacted(read_run_directory(run.directory))
+    if listed["redactions"]:
+        _write(run.directory / redaction.FILE, listed)
 
 
 def _judge(run: Run, context: Context, now: datetime) -> None:
@@ -120,6 +140,8 @@ def miss(run: Run, state: Path, reason: str) -> None:
         journal.open_attempt()
     if not is_missed(journal):
         journal.write("missed", reason=reason)
+    if not is_ended(journal):
+        redact_raw(run)
     _close(run, context)
     publish(run, state, context)
 

@@ -26,7 +26,7 @@ from typing import Any, TextIO
 
 from orchestrator.drivers.files import sync_directory
 from orchestrator.drivers.processes import process_entry
-from orchestrator.evidence import layout
+from orchestrator.evidence import layout, redaction
 from orchestrator.model.errors import InfrastructureError, InputError, Refused
 from orchestrator.probes.journal import boot_id
 from orchestrator.steps.journal import StepJournal
@@ -118,7 +118,8 @@ def create(
 ) -> Run:
     """Make the directory of a run, with all that its plan is about.
 
-    Raises InfrastructureError, also when there is one of this id.
+    Raises InputError when a secret is in it, InfrastructureError when it cannot be made, also when
+    there is one of this id.
     """
     runs = state / "runs"
     final = runs / str(plan["run_id"])
@@ -129,6 +130,7 @@ def create(
         "environment.json": environment,
         **{f"policies/{name}": content for name, content in policies.items()},
     }
+    redaction.require_none(files)
     try:
         runs.mkdir(parents=True, exist_ok=True)
         with (runs / ".making").open("a") as lock:

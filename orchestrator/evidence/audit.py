@@ -40,6 +40,7 @@ from orchestrator.model.errors import InfrastructureError
 from orchestrator.model.fact import timestamp
 
 _PLAN = "statements/plan.dsse.json"
+RunDirectories = Sequence[tuple[Path, str | None]]
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class Audit:
 def has_evidence(state: Path, environment: str) -> bool:
     """Whether a state directory has a log of an environment, or a run with a signed plan."""
     return environment in log.environments(state) or any(
-        (run / _PLAN).is_file() for run in _runs(state, environment)
+        (run / _PLAN).is_file() for run in _runs(run_directories(state), environment)
     )
 
 
@@ -101,11 +102,13 @@ def audit(
     environment: str,
     keys: Sequence[PublicKey],
     known: Checkpoint | None = None,
+    directories: RunDirectories | None = None,
 ) -> Audit:
     """Verify the log of an environment, and the statements of its runs against it.
 
     `known` is a checkpoint that the auditor kept from the last time. Without it, the log alone
-    shows every change but a cut tail; the proofs that the runs keep show that too.
+    shows every change but a cut tail; the proofs that the runs keep show that too. `directories`
+    is what `run_directories` gives: who audits several environments reads the plans once.
     """
     name = f"{log.FOLDER}/{environment}"
     try:
@@ -116,7 +119,7 @@ def audit(
         return Audit(environment, (Problem(error.code, name, str(error)),))
     except dsse.UntrustedError as error:
         return Audit(environment, (Problem("untrusted-signer", name, str(error)),))
-    runs = _runs(state, environment)
+    runs = _runs(directories or run_directories(state), environment)
     subtree = merkle.subtrees_of([merkle.leaf_hash(entry.leaf) for entry in entries])
     root_at = partial(merkle.root, subtree=subtree)
     logged = {(entry.kind, entry.statement) for entry in entries}
@@ -182,13 +185,18 @@ def trusted(found: Audit, trust: Trust) -> Audit:
     return replace(found, problems=(*found.problems, *problems, *more))
 
 
-def _runs(state: Path, environment: str) -> list[Path]:
+def run_directories(state: Path) -> RunDirectories:
+    """Return every run's directory and the environment that its plan is about.
+
+    None for one that does not say. Each plan is read.
+    """
+    paths = (path for path in sorted((state / "runs").glob("[!.]*")) if path.is_dir())
+    return [(path, _environment_of(path)) for path in paths]
+
+
+def _runs(directories: RunDirectories, environment: str) -> list[Path]:
     """The directories of an environment's runs, and of those that do not say whose they are."""
-    return [
-        path
-        for path in sorted((state / "runs").glob("[!.]*"))
-        if path.is_dir() and _environment_of(path) in {environment, None}
-    ]
+    return [path for path, name in directories if name in {environment, None}]
 
 
 def _environment_of(run: Path) -> str | None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from orchestrator.evidence import dsse, layout, statement
+from orchestrator.evidence import dsse, layout, redaction, statement
 from orchestrator.evidence.keys import Signer
 from orchestrator.model.canonical import canonical, sha256
 from orchestrator.model.schema import check
@@ -77,7 +77,11 @@ def manifest(contents: Mapping[str, bytes]) -> bytes:
 
 
 def pack(contents: Mapping[str, bytes], signer: Signer) -> bytes:
-    """Return the zip of these files, their manifest and its signature. Raises InputError."""
+    """Return the zip of these files, their manifest and its signature.
+
+    Raises InputError; Refused when a secret is in one of them.
+    """
+    redaction.refuse(contents)
     listed = manifest(contents)
     envelope = dsse.sign(listed, MANIFEST_TYPE, signer)
     return archive(

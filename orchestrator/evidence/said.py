@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from orchestrator.evidence import dsse, predicates, statement
+from orchestrator.evidence import dsse, predicates, redaction, statement
 from orchestrator.evidence.keys import Signer, key_id, parse_public_key
 from orchestrator.model.canonical import canonical, canonical_loads
 from orchestrator.model.errors import InputError
@@ -60,7 +60,10 @@ def say(
     predicate: Mapping[str, Any],
     signer: Signer,
 ) -> bytes:
-    """Return the envelope over a statement. Raises InputError when it does not fit its schema."""
+    """Return the envelope over a statement.
+
+    Raises InputError when it does not fit its schema, or has a secret.
+    """
     data = {
         "_type": statement.STATEMENT_TYPE,
         "subject": list(subject),
@@ -68,6 +71,7 @@ def say(
         "predicate": dict(predicate),
     }
     predicates.check_statement(data)
+    redaction.require_none({"what would be signed": canonical(data)})
     return dsse.sign(canonical(data), statement.PAYLOAD_TYPE, signer).to_bytes()
 
 

@@ -18,6 +18,7 @@ from orchestrator.evidence import (
     layout,
     note,
     period_bundle,
+    redaction,
     schedules,
     statement,
     vouching,
@@ -112,10 +113,11 @@ class EvidenceStore:
         """Sign and log run.json and raw/ (and findings.json as control results) of a run.
 
         Writes the proofs that the log holds them, and that it continues the log that the plan was
-        in. Returns the run's entry. Raises Refused when no plan was logged, or when another result
-        was logged for this run.
+        in. Returns the run's entry. Raises Refused when no plan was logged, when another result
+        was logged for this run, or when a secret is in what would be signed.
         """
         contents = Contents(layout.read_run_directory(run_dir))
+        redaction.refuse(contents)
         with self._log_of(contents).locked() as log:
             kinds = ("controls", "run") if layout.FINDINGS in contents else ("run",)
             entries = self._record(log, kinds, run_dir, contents)

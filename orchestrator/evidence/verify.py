@@ -21,6 +21,7 @@ from orchestrator.evidence import (
     layout,
     patience,
     proven,
+    redaction,
     signatures,
     statement,
     trusted_time,
@@ -363,6 +364,7 @@ def _judge(verifier: _Verifier, rederive: Rederive, expect: Expectation | None) 
     verifier.problems += bindings.check_log(statements, entries, contents)
     findings = verifier.findings(rederive, entries)
     derived = verifier.drill(rederive, findings)
+    verifier.problems += redaction.check_secrets(contents)
     verifier.report(rederive)
     expect, trust = expect or Expectation(), verifier.trust
     signed = tuple(verifier.signed)

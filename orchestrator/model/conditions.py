@@ -8,7 +8,9 @@ values of another type needs that type beside it: `{minimum: 3}` alone would hol
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
+from functools import cache, lru_cache
 from typing import Any
 
 from orchestrator.model.errors import InputError
@@ -123,13 +125,17 @@ def _check_types(part: Mapping[str, Any], path: str) -> None:
 
 def _check_values(part: Mapping[str, Any], path: str) -> None:
     """By the meta-schema and by ours; values that are not known yet are left out."""
-    from jsonschema import Draft202012Validator  # noqa: PLC0415  (slow import)
-    from jsonschema.exceptions import best_match  # noqa: PLC0415
-
     literal = {key: value for key, value in part.items() if not isinstance(value, Mapping)}
-    error = best_match(Draft202012Validator(Draft202012Validator.META_SCHEMA).iter_errors(literal))
-    if error is not None:
-        raise InputError(error.message, path=f"{path}{error.json_path.removeprefix('$')}")
+    try:
+        sound = _is_schema(json.dumps(literal))
+    except TypeError:  # YAML has values that JSON has not
+        sound = False
+    if not sound:
+        from jsonschema.exceptions import best_match  # noqa: PLC0415  (slow import)
+
+        error = best_match(_meta_validator().iter_errors(literal))
+        if error is not None:
+            raise InputError(error.message, path=f"{path}{error.json_path.removeprefix('$')}")
     if "pattern" in literal:
         check_pattern(literal["pattern"], path=f"{path}.pattern")
     for key in OURS:
@@ -147,6 +153,18 @@ def _check_values(part: Mapping[str, Any], path: str) -> None:
     for low, high in _BOUNDS:
         if low in literal and high in literal and literal[low] > literal[high]:
             raise InputError(f"nothing is at least {low} and at most {high}", path=path)
+
+
+@cache
+def _meta_validator() -> Any:
+    from jsonschema import Draft202012Validator  # noqa: PLC0415  (slow import)
+
+    return Draft202012Validator(Draft202012Validator.META_SCHEMA)
+
+
+@lru_cache(maxsize=1024)  # most conditions are one of few: `{type: boolean, const: true}`
+def _is_schema(text: str) -> bool:
+    return bool(_meta_validator().is_valid(json.loads(text)))
 
 
 def _check_field(schema: Mapping[str, Any], field: Mapping[str, Any]) -> None:

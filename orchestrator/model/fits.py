@@ -117,8 +117,11 @@ class _Compiler:
         fields = {key: self.of(root, part) for key, part in schema.get("properties", {}).items()}
         required = frozenset(schema.get("required", ()))
         extra = self.of(root, schema.get("additionalProperties", True))
-        plain = {key: _of_any_value(part) for key, part in schema.get("properties", {}).items()}
-        known, types, none = fields.get, plain.get, frozenset[type]()
+        known = {
+            key: (_of_any_value(part), fields[key])
+            for key, part in schema.get("properties", {}).items()
+        }.get
+        other = (_of_any_value(schema.get("additionalProperties", True)), extra)
 
         def fits(value: Any) -> bool:
             if not isinstance(value, dict):
@@ -126,7 +129,8 @@ class _Compiler:
             if not required <= value.keys():
                 return False
             for key, inner in value.items():  # all() of a generator takes twice as long
-                if type(inner) not in types(key, none) and not known(key, extra)(inner):
+                types, fits_field = known(key, other)
+                if type(inner) not in types and not fits_field(inner):
                     return False
             return True
 

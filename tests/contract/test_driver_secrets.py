@@ -9,7 +9,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from orchestrator.drivers.secrets import Secrets, TransitSigner
+from orchestrator.drivers.secrets import Secrets, TransitSigner, handed_out
 from orchestrator.model.environment import Environment
 from orchestrator.model.errors import InfrastructureError
 
@@ -53,3 +53,14 @@ def test_no_password_shows_when_a_login_is_printed(secrets: Secrets) -> None:
     login = secrets.database_login()
     assert login.password not in repr(login)
     assert login.password not in json.dumps(str(login))
+
+
+def test_every_secret_that_was_given_out_is_remembered_and_no_name(
+    environment: Environment, secrets: Secrets
+) -> None:
+    login = secrets.database_login()
+    probe = secrets.login_of("erp-probe")
+    held = json.loads(environment.secrets.credentials_file.read_text())
+    assert {login.password, probe.password, held["secret_id"]} <= handed_out()
+    assert secrets._login.token in handed_out()
+    assert {login.username, probe.username}.isdisjoint(handed_out())

@@ -28,7 +28,7 @@ from orchestrator.evidence import (
     note,
     verify,
 )
-from orchestrator.evidence.audit import audit
+from orchestrator.evidence.audit import audit, run_directories
 from orchestrator.evidence.proofs import verify_proof
 from orchestrator.model.errors import InputError, Refused
 
@@ -251,6 +251,19 @@ def test_a_sound_log_of_two_runs_passes_its_audit(tmp_path: Path, signer: LocalS
     found = audit(tmp_path, "local", [signer.public_key])
     assert (found.problems, found.unfinished, found.unlogged) == ((), (), ())
     assert found.to_json()["runs"] == 2
+
+
+def test_plans_that_were_read_once_serve_every_environments_audit(
+    tmp_path: Path, signer: LocalSigner
+) -> None:
+    record(tmp_path, SAMPLE, signer)
+    known = run_directories(tmp_path)
+    assert [(path.name, name) for path, name in known] == [(SAMPLE.run_id, "local")]
+    (tmp_path / "runs" / SAMPLE.run_id / "plan.json").unlink()  # nobody reads it again
+    again = audit(tmp_path, "local", [signer.public_key], directories=known)
+    assert (again.problems, len(again.entries)) == ((), 3)
+    foreign = [(path, "other") for path, _ in known]
+    assert audit(tmp_path, "local", [signer.public_key], directories=foreign).unlogged == ()
 
 
 def test_a_drill_that_never_finished_is_listed(tmp_path: Path, signer: LocalSigner) -> None:
