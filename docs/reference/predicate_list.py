@@ -191,7 +191,10 @@ def _type(field: Mapping[str, Any]) -> str:
         return " or ".join(f"`{one}`" for one in field["enum"])
     if "64" in field.get("pattern", ""):
         return "digest"
-    return "time" if "T" in field.get("pattern", "") else str(field["type"])
+    known = field["type"] if isinstance(field["type"], list) else [field["type"]]
+    return " or ".join(
+        "time" if "T" in field.get("pattern", "") and one == "string" else one for one in known
+    )
 
 
 def _cut(data: Any) -> Any:
