@@ -35,7 +35,7 @@ def signed_here(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("orchestrator.drivers.secrets.Secrets", lambda environment: environment)
     monkeypatch.setattr(
         "orchestrator.engine.evidence.evidence_store",
-        lambda state, secrets: Made(state, made.signer).store(),
+        lambda state, environment, secrets, *_: Made(state, made.signer).store(),
     )
     monkeypatch.setattr("orchestrator.evidence.log.utc_now", lambda: samples.NOW)
 

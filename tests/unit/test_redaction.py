@@ -22,7 +22,14 @@ from real_samples import record_real
 from run_samples import Sample, write_plan, write_result
 
 from orchestrator.engine import finish, runs
-from orchestrator.evidence import EvidenceStore, LocalSigner, bundle, layout, said, statement
+from orchestrator.evidence import (
+    EvidenceStore,
+    LocalSigner,
+    bundle,
+    layout,
+    predicates,
+    said,
+)
 from orchestrator.evidence.contents import Contents
 from orchestrator.evidence.redaction import (
     FILE,
@@ -128,7 +135,12 @@ PAIRS: dict[str, list[tuple[str, object, str]]] = {
         ("unseal_keys_b64", [base64.b64encode(bytes([n] * 33)).decode() for n in (7,)], "BwcHBwcH"),
     ],
 }
-PLANTED = [(name, *one) for name, several in SECRETS.items() for one in several]
+# With ids of their own: keys are made anew in each process.
+PLANTED = {
+    f"{name}-{number}": (name, *one)
+    for name, several in SECRETS.items()
+    for number, one in enumerate(several)
+}
 PAIRED = [(name, *one) for name, several in PAIRS.items() for one in several]
 
 
@@ -168,7 +180,7 @@ def read(form: object, content: bytes) -> None:
 
 def test_every_kind_of_secret_has_an_example() -> None:
     known = {one.name for one in PATTERNS}
-    assert known == {name for name, *_ in (*PLANTED, *PAIRED)}
+    assert known == {name for name, *_ in (*PLANTED.values(), *PAIRED)}
 
 
 def test_the_reference_lists_every_kind() -> None:
@@ -178,7 +190,7 @@ def test_the_reference_lists_every_kind() -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize(("name", "text", "value"), PLANTED)
+@pytest.mark.parametrize(("name", "text", "value"), PLANTED.values(), ids=PLANTED.keys())
 def test_a_secret_is_found_named_and_replaced(
     form: object, name: str, text: str, value: str
 ) -> None:
@@ -251,7 +263,7 @@ def test_a_run_of_real_size_holds_none_and_stays_as_it_is(tmp_path: Path) -> Non
 JSON_TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=12)
 
 
-@given(st.lists(st.one_of(JSON_TEXT, st.sampled_from([text for _, text, _ in PLANTED]))))
+@given(st.lists(st.one_of(JSON_TEXT, st.sampled_from([text for _, text, _ in PLANTED.values()]))))
 def test_json_stays_json_whatever_is_replaced_in_it(texts: list[str]) -> None:
     content = json.dumps({"all": texts, "one": "".join(texts)}).encode()
     clean = redact(content, ["Zk3tYbXn4L", 'q"uo\\ted'])
@@ -342,9 +354,15 @@ def test_nobody_signs_a_reason_with_a_secret_in_it() -> None:
     subject = [{"name": "plan", "digest": {"sha256": "0" * 64}}]
     with pytest.raises(InputError, match="password"):
         said.say(
-            statement.PREDICATES["plan"],
+            predicates.APPROVAL,
             subject,
-            {"runId": "r", "reason": "password=hunter2"},
+            {
+                "runId": "run-1",
+                "approver": "eve",
+                "decision": "approve",
+                "reason": "password=hunter2",
+                "at": "2026-11-29T00:00:00.000Z",
+            },
             SIGNER,
         )
 
