@@ -13,6 +13,26 @@ from typing import Any
 from orchestrator.model.environment import Environment
 
 CHECKOUT = Path(__file__).resolve().parents[1]
+QUICK = """\
+schema: anlan.drill/v1
+name: quick
+title: {en: Quick, zh: 快速}
+purpose: {en: Seconds alone, zh: 仅数秒}
+scenario: {en: None, zh: 无}
+impact: production
+steps:
+  - id: check
+    do: check_environment
+    phase: prepare
+    timeout_seconds: 60
+    title: {en: Is the environment fit for a drill, zh: 检查环境是否就绪}
+  - id: marker
+    do: write_marker
+    phase: verify
+    timeout_seconds: 60
+    title: {en: Write a marker through the ERP, zh: 通过 ERP 写入标记}
+"""
+"""A drill of a few seconds that touches production."""
 
 
 def anlan(

@@ -20,28 +20,9 @@ from orchestrator.drivers.secrets import Secrets, TransitSigner
 from orchestrator.evidence import EvidenceStore
 from orchestrator.model.environment import Environment
 from orchestrator.model.schedule import applied, parse_schedule
-from tests.commands import CHECKOUT, anlan, only_run, run_of
+from tests.commands import CHECKOUT, QUICK, anlan, only_run, run_of
 
 DAYS = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
-QUICK = """\
-schema: anlan.drill/v1
-name: quick
-title: {en: Quick, zh: 快速}
-purpose: {en: Seconds alone, zh: 仅数秒}
-scenario: {en: None, zh: 无}
-impact: production
-steps:
-  - id: check
-    do: check_environment
-    phase: prepare
-    timeout_seconds: 60
-    title: {en: Is the environment fit for a drill, zh: 检查环境是否就绪}
-  - id: marker
-    do: write_marker
-    phase: verify
-    timeout_seconds: 60
-    title: {en: Write a marker through the ERP, zh: 通过 ERP 写入标记}
-"""
 SCHEDULE = """\
 schema: anlan.schedule/v1
 title: {en: Soon, zh: 即将}
