@@ -72,6 +72,14 @@ trust_option = click.option(
     type=click.Path(dir_okay=False, path_type=Path),
     help="Of a period: the head of the log that you kept the last time; it must continue that.",
 )
+@click.option(
+    "--report",
+    "reports",
+    multiple=True,
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A report that came with it: it must be what the bundle renders to.",
+)
 @common.json_option
 def verify(
     *,
@@ -86,6 +94,7 @@ def verify(
     since: str,
     until: str,
     checkpoint: Path | None,
+    reports: Sequence[Path],
     as_json: bool,
 ) -> int:
     """Verify an evidence bundle offline and show what it proves: of a run, or of a period.
@@ -100,7 +109,9 @@ def verify(
       anlan evidence verify bundle.zip --trust trust.json --at 2026-12-31T00:00:00Z
       anlan evidence verify q4.zip --trust trust.json --environment local \\
         --from 2026-10-01 --to 2027-01-01 --checkpoint last.txt
+      anlan evidence verify bundle.zip --trust trust.json --report drill.pdf --report drill.xlsx
     """
+    from orchestrator.cli.verify_reports import check_reports  # noqa: PLC0415
     from orchestrator.evidence import Expectation, trust_file  # noqa: PLC0415
     from orchestrator.evidence import verify as verify_bundle  # noqa: PLC0415
     from orchestrator.evidence.period_bindings import Asked  # noqa: PLC0415
@@ -132,6 +143,8 @@ def verify(
             )
     else:
         found = verify_bundle(bundle, trusted, rederive(), expect=expect)
+    if found.status != "INVALID":  # else what it renders to says nothing
+        found = found.with_problems(check_reports(reports, bundle, of_period=of_period))
     if as_json:
         common.emit({"bundle": str(bundle), **found.to_json()})
     elif of_period:

@@ -90,6 +90,11 @@ class Verification:
     problems: tuple[Problem, ...]
     summary: dict[str, Any] = field(default_factory=dict)
 
+    def with_problems(self, more: Sequence[Problem]) -> Verification:
+        """Return it with these problems too, and the status that all of them lead to."""
+        problems = (*self.problems, *more)
+        return Verification(status_of(one.code for one in problems), problems, self.summary)
+
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
         return {

@@ -524,6 +524,15 @@ def test_case_21_a_policy_of_another_version_is_put_in_after_the_plan_was_logged
         thief(swap)
 
 
+def test_case_22_a_finding_is_made_to_hold_for_longer(thief: Thief) -> None:
+    def widen(findings: Any) -> None:
+        for finding in findings["findings"]:
+            finding["valid_until"] = "2036-01-01T00:00:00.000Z"
+
+    forged = thief(lambda run_dir: edit_file(run_dir / "findings.json", widen))
+    assert "finding-mismatch" in codes(forged, forged.packed)
+
+
 def test_case_23_the_plan_is_logged_after_the_run_began(
     tmp_path: Path, signer: LocalSigner
 ) -> None:
