@@ -22,7 +22,7 @@ from orchestrator.model.access import SYSTEMS, Difference, Right, right_from_jso
 from orchestrator.model.errors import InfrastructureError, InputError
 
 if TYPE_CHECKING:
-    from orchestrator.evidence.access_reviews import Decision
+    from orchestrator.evidence.persons.access_reviews import Decision
     from orchestrator.model.environment import Environment
     from orchestrator.model.fact import Fact
     from orchestrator.report.access_sheet import System
@@ -93,7 +93,7 @@ def accept(name: str, key: Path, reason: str, as_json: bool) -> None:
     Example:
       anlan access accept local --key alice.key --reason "first baseline, CAB 2026-11"
     """
-    from orchestrator.evidence.access_reviews import KEEP, Decision  # noqa: PLC0415
+    from orchestrator.evidence.persons.access_reviews import KEEP, Decision  # noqa: PLC0415
 
     environment = find_environment(name)
     systems = _systems(_facts(environment))
@@ -122,7 +122,7 @@ def sign_off(name: str, sheet: Path, key: Path, reason: str, as_json: bool) -> N
     Example:
       anlan access sign-off local --sheet review.xlsx --key alice.key
     """
-    from orchestrator.evidence.access_reviews import Decision  # noqa: PLC0415
+    from orchestrator.evidence.persons.access_reviews import Decision  # noqa: PLC0415
     from orchestrator.report.access_sheet import read_sheet  # noqa: PLC0415
 
     environment = find_environment(name)
@@ -177,12 +177,12 @@ def _sign(
     *,
     as_json: bool,
 ) -> None:
-    from orchestrator.evidence.access_reviews import (  # noqa: PLC0415
+    from orchestrator.evidence.keys import LocalSigner, load_private_key  # noqa: PLC0415
+    from orchestrator.evidence.persons.access_reviews import (  # noqa: PLC0415
         REMOVE,
         keep_review,
         sign_review,
     )
-    from orchestrator.evidence.keys import LocalSigner, load_private_key  # noqa: PLC0415
 
     signer = LocalSigner(load_private_key(key, passphrase_of(key)))
     who, content = sign_review(
@@ -220,8 +220,9 @@ def _sign(
 
 def _log(environment: str, content: bytes) -> None:
     """Log a signed review before it counts. Raises InfrastructureError: then it does not."""
-    from orchestrator.evidence import attestations, dsse  # noqa: PLC0415
-    from orchestrator.evidence.kept import ToLog  # noqa: PLC0415
+    from orchestrator.evidence import dsse  # noqa: PLC0415
+    from orchestrator.evidence.persons import attestations  # noqa: PLC0415
+    from orchestrator.evidence.retained.kept import ToLog  # noqa: PLC0415
 
     subject = attestations.subject_of(attestations.REVIEW, environment)
     one = ToLog(attestations.REVIEW, subject, dsse.parse(content).payload, content)

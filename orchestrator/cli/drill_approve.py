@@ -17,7 +17,7 @@ from orchestrator.model.errors import InputError
 
 if TYPE_CHECKING:
     from orchestrator.engine.runs import Run
-    from orchestrator.evidence.approvals import Word
+    from orchestrator.evidence.persons.approvals import Word
 
 PASSPHRASE = "ANLAN_KEY_PASSPHRASE"  # noqa: S105  (its name)
 
@@ -107,8 +107,8 @@ def _say(
 ) -> None:
     """Sign a word on a run and keep it there; or, with `out`, on a plan file and write it there."""
     from orchestrator.drivers.files import write_atomically  # noqa: PLC0415
-    from orchestrator.evidence.approvals import decide  # noqa: PLC0415
     from orchestrator.evidence.keys import LocalSigner, load_private_key  # noqa: PLC0415
+    from orchestrator.evidence.persons.approvals import decide  # noqa: PLC0415
 
     run = None if out else _load(run_id)
     plan = run.plan if run else _plan_file(Path(run_id))

@@ -66,7 +66,7 @@ def make_plan(
 ) -> Planned:
     """Return the plan of a new run; `scheduled` is its slot. Raises InputError."""
     from orchestrator.engine.runs import new_run_id  # noqa: PLC0415
-    from orchestrator.evidence.approvals import check_rule  # noqa: PLC0415
+    from orchestrator.evidence.persons.approvals import check_rule  # noqa: PLC0415
     from orchestrator.model.canonical import sha256  # noqa: PLC0415
     from orchestrator.model.drill import plan as plan_of  # noqa: PLC0415
     from orchestrator.model.environment import parse_environment  # noqa: PLC0415

@@ -51,7 +51,7 @@ def run_drill(
 
 def _not_permitted(plan: Mapping[str, Any]) -> str:
     """Why a plan that nobody has approved yet may not be run now; empty if it may."""
-    from orchestrator.evidence.approvals import judge  # noqa: PLC0415
+    from orchestrator.evidence.persons.approvals import judge  # noqa: PLC0415
     from orchestrator.verdict.permission import why_not  # noqa: PLC0415
 
     return why_not(plan, judge(plan, {}), datetime.now(UTC)) if "approvals" in plan else ""

@@ -26,7 +26,7 @@ from orchestrator.model.fact import timestamp
 if TYPE_CHECKING:
     from orchestrator.engine.runs import Run
     from orchestrator.evidence.audit import Audit
-    from orchestrator.evidence.vouching import Outcome
+    from orchestrator.evidence.witness.vouching import Outcome
 
 
 @click.group("evidence")
@@ -74,7 +74,7 @@ def list_(as_json: bool) -> int:
 
 def _logged(state: Path) -> dict[str, dict[str, int]]:
     """Run id → kind → index in the log."""
-    from orchestrator.evidence import log  # noqa: PLC0415
+    from orchestrator.evidence.tlog import log  # noqa: PLC0415
 
     found: dict[str, dict[str, int]] = {}
     for environment in log.environments(state):
@@ -240,8 +240,8 @@ def verify_log(
     ended: a drill that failed to finish cannot vanish. Exit code 0: the log holds; 1: it was
     changed, or a run that was due is not there; 2: unusable input.
     """
-    from orchestrator.evidence import trust_file  # noqa: PLC0415
     from orchestrator.evidence.audit import audit, run_directories, trusted  # noqa: PLC0415
+    from orchestrator.evidence.trust import file as trust_file  # noqa: PLC0415
 
     state = common.state_directory()
     known = load_checkpoint(checkpoint)
@@ -267,9 +267,9 @@ def show_checkpoint(environment: str | None, out: Path | None) -> int:
     Whoever keeps it finds out the next time if anything of now was changed or cut off since:
     `anlan evidence log verify ENVIRONMENT --trust KEYFILE --checkpoint FILE`.
     """
-    from orchestrator.evidence import log  # noqa: PLC0415
     from orchestrator.evidence.files import write_atomically  # noqa: PLC0415
-    from orchestrator.evidence.tiles import CHECKPOINT  # noqa: PLC0415
+    from orchestrator.evidence.tlog import log  # noqa: PLC0415
+    from orchestrator.evidence.tlog.tiles import CHECKPOINT  # noqa: PLC0415
 
     state = common.state_directory()
     names = _environments(state, environment)
@@ -299,7 +299,7 @@ def cosign(environment: str | None, as_json: bool) -> int:
     """
     from orchestrator.drivers.secrets import Secrets  # noqa: PLC0415
     from orchestrator.engine.evidence import evidence_store, vouchers_of  # noqa: PLC0415
-    from orchestrator.evidence.vouching import Vouchers  # noqa: PLC0415
+    from orchestrator.evidence.witness.vouching import Vouchers  # noqa: PLC0415
 
     state = common.state_directory()
     outcomes: dict[str, list[Outcome]] = {}
@@ -322,8 +322,8 @@ def cosign(environment: str | None, as_json: bool) -> int:
 
 def _environments(state: Path, environment: str | None) -> list[str]:
     """The logs that are meant. Raises InputError when there is none."""
-    from orchestrator.evidence import log  # noqa: PLC0415
     from orchestrator.evidence.audit import has_evidence  # noqa: PLC0415
+    from orchestrator.evidence.tlog import log  # noqa: PLC0415
 
     names = log.environments(state)
     if environment is not None:

@@ -27,7 +27,9 @@ def export_period(
     from orchestrator.engine import runs  # noqa: PLC0415
     from orchestrator.engine.evidence import evidence_store  # noqa: PLC0415
     from orchestrator.engine.finish import bundle_path  # noqa: PLC0415
-    from orchestrator.evidence import log, period_bundle, period_layout  # noqa: PLC0415
+    from orchestrator.evidence.period import bundle as period_bundle  # noqa: PLC0415
+    from orchestrator.evidence.period import layout as period_layout  # noqa: PLC0415
+    from orchestrator.evidence.tlog import log  # noqa: PLC0415
 
     begin, end = moment(since or "", "--from"), moment(until or "", "--to")
     if begin is None or end is None:

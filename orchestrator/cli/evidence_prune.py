@@ -17,7 +17,7 @@ from orchestrator.model.fact import timestamp
 if TYPE_CHECKING:
     from orchestrator.engine.prune import Judged
     from orchestrator.engine.site_bundles import Removal, SiteBundles
-    from orchestrator.evidence.tombstones import Tombstone
+    from orchestrator.evidence.retained.tombstones import Tombstone
     from orchestrator.model.environment import Environment
 
 _EXIT_UNKNOWN = 5
@@ -116,8 +116,8 @@ def release(run: str, why: str, as_json: bool) -> None:
 def _set_hold(run: str, why: str, *, held: bool, as_json: bool) -> None:
     from orchestrator.engine import prune as engine  # noqa: PLC0415
     from orchestrator.engine import runs  # noqa: PLC0415
-    from orchestrator.evidence import holds, tombstones  # noqa: PLC0415
-    from orchestrator.evidence.kept import ToLog  # noqa: PLC0415
+    from orchestrator.evidence.retained import holds, tombstones  # noqa: PLC0415
+    from orchestrator.evidence.retained.kept import ToLog  # noqa: PLC0415
 
     state = common.state_directory()
     found = runs.load(state, run)
@@ -209,7 +209,8 @@ def _say(
 
 def removed_rows(state: Path) -> list[dict[str, Any]]:
     """Return the removed runs of a state directory as rows of `anlan evidence list`."""
-    from orchestrator.evidence import log, tombstones  # noqa: PLC0415
+    from orchestrator.evidence.retained import tombstones  # noqa: PLC0415
+    from orchestrator.evidence.tlog import log  # noqa: PLC0415
 
     rows = []
     for environment in log.environments(state):

@@ -48,7 +48,7 @@ def mirror(environment: str | None, as_json: bool) -> int:
     """
     from orchestrator.drivers.secrets import Secrets  # noqa: PLC0415
     from orchestrator.engine.mirror import mirror_all  # noqa: PLC0415
-    from orchestrator.evidence import log  # noqa: PLC0415
+    from orchestrator.evidence.tlog import log  # noqa: PLC0415
 
     state = common.state_directory()
     there = log.environments(state)
@@ -225,7 +225,7 @@ def _say_unasked(problems: dict[str, str]) -> None:
 
 
 def _keys(environment: Environment, trust: Sequence[Path]) -> Sequence[PublicKey]:
-    from orchestrator.evidence import trust_file  # noqa: PLC0415
+    from orchestrator.evidence.trust import file as trust_file  # noqa: PLC0415
 
     return trust_file.load(trust or [environment.evidence_public_key]).keys
 

@@ -53,8 +53,9 @@ def init(environment: str, out: Path, as_json: bool) -> int:
     Example:
       anlan evidence trust init production --out trust.json
     """
-    from orchestrator.evidence import log, note, trust_edit  # noqa: PLC0415
-    from orchestrator.evidence.tiles import CHECKPOINT  # noqa: PLC0415
+    from orchestrator.evidence.tlog import log, note  # noqa: PLC0415
+    from orchestrator.evidence.tlog.tiles import CHECKPOINT  # noqa: PLC0415
+    from orchestrator.evidence.trust import edit as trust_edit  # noqa: PLC0415
 
     found = common.find_environment(environment)
     try:
@@ -137,7 +138,7 @@ def add(
       anlan evidence trust add witness.example/a --role witness --key witness.pub
       anlan evidence trust add tsa.example --role timestamp-authority --roots root.pem
     """
-    from orchestrator.evidence import trust_edit  # noqa: PLC0415
+    from orchestrator.evidence.trust import edit as trust_edit  # noqa: PLC0415
 
     alone = [role for role in roles if role not in _ROLES]
     if alone and (len(set(roles)) > 1 or replaces):
@@ -179,7 +180,7 @@ def revoke(*, key: str, at: str, why: str, file: Path, as_json: bool) -> int:
     Example:
       anlan evidence trust revoke evidence-2026 --at 2026-11-02T00:00:00Z --why "backup was stolen"
     """
-    from orchestrator.evidence import trust_edit  # noqa: PLC0415
+    from orchestrator.evidence.trust import edit as trust_edit  # noqa: PLC0415
 
     since = moment(at, "--at")
     if since is None:
@@ -284,7 +285,7 @@ def _write(file: Path, data: Mapping[str, Any]) -> None:
 
 
 def _document(file: Path) -> dict[str, Any]:
-    from orchestrator.evidence import trust_file  # noqa: PLC0415
+    from orchestrator.evidence.trust import file as trust_file  # noqa: PLC0415
 
     try:
         content = file.read_bytes()
@@ -298,7 +299,7 @@ def _document(file: Path) -> dict[str, Any]:
 
 
 def _trust(file: Path, data: Mapping[str, Any]) -> Trust:
-    from orchestrator.evidence import trust_file  # noqa: PLC0415
+    from orchestrator.evidence.trust import file as trust_file  # noqa: PLC0415
 
     return trust_file.trust_of(data, file=str(file))
 

@@ -25,7 +25,7 @@ from orchestrator.model.errors import InfrastructureError, InputError
 from orchestrator.model.schema import nearest
 
 if TYPE_CHECKING:
-    from orchestrator.evidence.waivers import Judged
+    from orchestrator.evidence.persons.waivers import Judged
     from orchestrator.model.policy import Policy
     from orchestrator.model.waiver import Waiver
 
@@ -83,7 +83,7 @@ def waive(
     """
     from orchestrator.cli.drill_approve import passphrase_of  # noqa: PLC0415
     from orchestrator.evidence.keys import LocalSigner, load_private_key  # noqa: PLC0415
-    from orchestrator.evidence.waivers import make, same  # noqa: PLC0415
+    from orchestrator.evidence.persons.waivers import make, same  # noqa: PLC0415
     from orchestrator.model.fact import timestamp  # noqa: PLC0415
 
     descriptor = json.loads(descriptor_path(environment).read_text())
@@ -142,8 +142,8 @@ def withdraw(*, environment: str, name: str, reason: str, key: Path, as_json: bo
       anlan policy withdraw local 3f9c0a12 --reason "the clock card is in" --key approver.key
     """
     from orchestrator.cli.drill_approve import passphrase_of  # noqa: PLC0415
-    from orchestrator.evidence import attestations  # noqa: PLC0415
     from orchestrator.evidence.keys import LocalSigner, load_private_key  # noqa: PLC0415
+    from orchestrator.evidence.persons import attestations  # noqa: PLC0415
 
     descriptor = json.loads(descriptor_path(environment).read_text())
     rule, state, now = descriptor.get("approvals", {}), state_directory(), datetime.now(UTC)
@@ -188,8 +188,8 @@ def waivers(environment: str, as_json: bool) -> int:
 
 def judged_waivers(environment: str, descriptor: dict[str, Any] | None, now: datetime) -> Judged:
     """Return the waivers that an environment keeps, judged by its approval rule and the log."""
-    from orchestrator.evidence.attestations import standing  # noqa: PLC0415
-    from orchestrator.evidence.waivers import judge, read_folder  # noqa: PLC0415
+    from orchestrator.evidence.persons.attestations import standing  # noqa: PLC0415
+    from orchestrator.evidence.persons.waivers import judge, read_folder  # noqa: PLC0415
 
     if descriptor is None:
         descriptor = json.loads(descriptor_path(environment).read_text())
@@ -233,7 +233,7 @@ def _end_of(day: str) -> datetime:
 
 
 def _folder(environment: str) -> Path:
-    from orchestrator.evidence.waivers import FOLDER  # noqa: PLC0415
+    from orchestrator.evidence.persons.waivers import FOLDER  # noqa: PLC0415
 
     return descriptor_path(environment).parent / FOLDER
 
@@ -253,8 +253,9 @@ def _keep(environment: str, digest: str, envelope: bytes) -> None:
 
 def _log(environment: str, envelope: bytes) -> bool:
     """Log what an approver signed; whether that was new. Raises InfrastructureError."""
-    from orchestrator.evidence import attestations, dsse  # noqa: PLC0415
-    from orchestrator.evidence.kept import ToLog  # noqa: PLC0415
+    from orchestrator.evidence import dsse  # noqa: PLC0415
+    from orchestrator.evidence.persons import attestations  # noqa: PLC0415
+    from orchestrator.evidence.retained.kept import ToLog  # noqa: PLC0415
 
     before = len(signing.entries_of(environment))
     subject = attestations.subject_of(attestations.WAIVER, environment)
@@ -275,7 +276,7 @@ def _begun(
 
     Each with its envelope; none that was withdrawn.
     """
-    from orchestrator.evidence.attestations import kept_waivers  # noqa: PLC0415
+    from orchestrator.evidence.persons.attestations import kept_waivers  # noqa: PLC0415
 
     unlogged = {p.path.rpartition("/")[2] for p in judged.problems if p.code == "waiver-unlogged"}
     for name in sorted(unlogged):
@@ -285,7 +286,7 @@ def _begun(
 
 def _named(name: str, judged: Judged, state: Path, rule: dict[str, Any]) -> Waiver:
     """The waiver whose digest begins so. Raises InputError when there is not exactly one."""
-    from orchestrator.evidence.attestations import kept_waivers  # noqa: PLC0415
+    from orchestrator.evidence.persons.attestations import kept_waivers  # noqa: PLC0415
 
     there = {one.digest: one for one in judged.waivers.values()}
     there |= {digest: one for digest, (one, _) in kept_waivers(state, rule, withdrawn=True).items()}

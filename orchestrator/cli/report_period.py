@@ -108,7 +108,7 @@ def source_of(run: str | None, wished: Wished) -> Callable[[], Period]:
         bundle = Path(run)
 
         def from_bundle() -> Period:
-            from orchestrator.evidence.period import period_of  # noqa: PLC0415
+            from orchestrator.evidence.period.record import period_of  # noqa: PLC0415
 
             return period_of(bundle)
 
@@ -122,7 +122,7 @@ def source_of(run: str | None, wished: Wished) -> Callable[[], Period]:
     environment, state = wished.environment, common.state_directory()
 
     def from_state() -> Period:
-        from orchestrator.evidence.period import period_from_state  # noqa: PLC0415
+        from orchestrator.evidence.period.record import period_from_state  # noqa: PLC0415
 
         return period_from_state(state, environment, since, until)
 

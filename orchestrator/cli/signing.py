@@ -8,7 +8,7 @@ from orchestrator.cli import common
 
 if TYPE_CHECKING:
     from orchestrator.evidence import EvidenceStore
-    from orchestrator.evidence.entries import Entry
+    from orchestrator.evidence.tlog.entries import Entry
 
 
 def signing_store(environment: str) -> EvidenceStore:
@@ -22,6 +22,6 @@ def signing_store(environment: str) -> EvidenceStore:
 
 def entries_of(environment: str) -> list[Entry]:
     """Return the entries of an environment's log. Raises InfrastructureError when damaged."""
-    from orchestrator.evidence.log import log_of  # noqa: PLC0415
+    from orchestrator.evidence.tlog.log import log_of  # noqa: PLC0415
 
     return log_of(common.state_directory(), environment).entries()

@@ -20,7 +20,7 @@ from orchestrator.model.errors import InputError
 
 if TYPE_CHECKING:
     from orchestrator.evidence import Problem, Rederive, Verification
-    from orchestrator.evidence.note import Checkpoint
+    from orchestrator.evidence.tlog.note import Checkpoint
 
 _COLOURS = {
     **dict.fromkeys(("VALID", "pass"), "green"),
@@ -112,10 +112,11 @@ def verify(
       anlan evidence verify bundle.zip --trust trust.json --report drill.pdf --report drill.xlsx
     """
     from orchestrator.cli.verify_reports import check_reports  # noqa: PLC0415
-    from orchestrator.evidence import Expectation, trust_file  # noqa: PLC0415
+    from orchestrator.evidence import Expectation  # noqa: PLC0415
     from orchestrator.evidence import verify as verify_bundle  # noqa: PLC0415
-    from orchestrator.evidence.period_bindings import Asked  # noqa: PLC0415
-    from orchestrator.evidence.verify_period import is_period, verify_period  # noqa: PLC0415
+    from orchestrator.evidence.period.bindings import Asked  # noqa: PLC0415
+    from orchestrator.evidence.period.verify import is_period, verify_period  # noqa: PLC0415
+    from orchestrator.evidence.trust import file as trust_file  # noqa: PLC0415
 
     trusted = trust_file.load(trust, threshold)
     expect = Expectation(
@@ -183,14 +184,15 @@ def say_problems(problems: Sequence[Problem]) -> None:
 
 
 def _rule(file: Path | None) -> dict[str, Any] | None:
-    from orchestrator.evidence.approvals import load_rule  # noqa: PLC0415
+    from orchestrator.evidence.persons.approvals import load_rule  # noqa: PLC0415
 
     return load_rule(file) if file else None
 
 
 def load_checkpoint(file: Path | None) -> Checkpoint | None:
     """Return the checkpoint that an auditor kept. Raises InputError when it is none."""
-    from orchestrator.evidence import dsse, note  # noqa: PLC0415
+    from orchestrator.evidence import dsse  # noqa: PLC0415
+    from orchestrator.evidence.tlog import note  # noqa: PLC0415
 
     if file is None:
         return None

@@ -77,7 +77,7 @@ def _of_run(bundle: Path, form: str) -> Iterator[bytes]:
 
 
 def _of_period(bundle: Path, form: str) -> Iterator[bytes]:
-    from orchestrator.evidence.period import period_of  # noqa: PLC0415
+    from orchestrator.evidence.period.record import period_of  # noqa: PLC0415
     from orchestrator.report.period.build import build_period  # noqa: PLC0415
     from orchestrator.report.period.formats import render  # noqa: PLC0415
     from orchestrator.report.period.view import KINDS  # noqa: PLC0415

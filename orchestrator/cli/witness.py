@@ -13,7 +13,7 @@ from orchestrator.cli import common
 from orchestrator.model.errors import InputError
 
 if TYPE_CHECKING:
-    from orchestrator.evidence.witness_folder import WitnessFolder
+    from orchestrator.evidence.witness.folder import WitnessFolder
 
 _FOLDER = click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 
@@ -48,7 +48,7 @@ def init(folder: Path, name: str, as_json: bool) -> None:
     Example:
       anlan witness init /srv/witness --name auditor.example/w1
     """
-    from orchestrator.evidence import witness_folder  # noqa: PLC0415
+    from orchestrator.evidence.witness import folder as witness_folder  # noqa: PLC0415
 
     made = witness_folder.init(folder, name)
     if as_json:
@@ -81,7 +81,7 @@ def trust(folder: Path, origin: str, keyfile: Path, as_json: bool) -> None:
       anlan witness trust /srv/witness anlan.dev/log/erp/5b78f07978d38931 evidence.pub
     """
     from orchestrator.evidence.keys import key_id, load_public_key  # noqa: PLC0415
-    from orchestrator.evidence.witness_folder import WitnessFolder  # noqa: PLC0415
+    from orchestrator.evidence.witness.folder import WitnessFolder  # noqa: PLC0415
 
     key = load_public_key(keyfile)
     new = WitnessFolder(folder).trust(origin, key)
@@ -104,7 +104,7 @@ def show(folder: Path, as_json: bool) -> None:
     Example:
       anlan witness show /srv/witness --json
     """
-    from orchestrator.evidence.witness_folder import WitnessFolder  # noqa: PLC0415
+    from orchestrator.evidence.witness.folder import WitnessFolder  # noqa: PLC0415
 
     there = WitnessFolder(folder)
     rows = [one.to_json() for one in there.logs()]
@@ -152,7 +152,7 @@ def serve(folder: Path, listen: str, tls_certificate: Path | None, tls_key: Path
       anlan witness serve /srv/witness --listen 0.0.0.0:7380 --tls-certificate c.pem --tls-key k.pem
     """
     from orchestrator.drivers.witness_server import WitnessServer  # noqa: PLC0415
-    from orchestrator.evidence.witness_folder import WitnessFolder  # noqa: PLC0415
+    from orchestrator.evidence.witness.folder import WitnessFolder  # noqa: PLC0415
 
     if (tls_certificate is None) != (tls_key is None):
         raise InputError("--tls-certificate and --tls-key go together", "give both or none")
@@ -175,7 +175,7 @@ def _about(there: WitnessFolder) -> dict[str, Any]:
 
 
 def _line(there: WitnessFolder) -> str:
-    from orchestrator.evidence.note import verifier_key  # noqa: PLC0415
+    from orchestrator.evidence.tlog.note import verifier_key  # noqa: PLC0415
 
     return verifier_key(there.name, there.public_key)
 

@@ -16,7 +16,7 @@ from orchestrator.collect import access_database, access_erp, access_secrets, ac
 from orchestrator.collect.access_read import Look
 from orchestrator.collect.observe import Collector, Observation
 from orchestrator.drivers.secrets import Secrets
-from orchestrator.evidence.access_reviews import (
+from orchestrator.evidence.persons.access_reviews import (
     KEEP,
     REMOVE,
     Review,
@@ -24,7 +24,7 @@ from orchestrator.evidence.access_reviews import (
     read_review,
     review_file,
 )
-from orchestrator.evidence.said import approvers
+from orchestrator.evidence.persons.said import approvers
 from orchestrator.model.access import Difference, compare, rights_digest
 from orchestrator.model.environment import Environment
 from orchestrator.model.fact import timestamp

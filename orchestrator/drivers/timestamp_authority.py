@@ -7,8 +7,8 @@ import time
 
 import requests
 
-from orchestrator.evidence import timestamps, tokens
-from orchestrator.evidence.timestamps import Authority, Timestamp, TimestampError
+from orchestrator.evidence.timestamp import timestamps, tokens
+from orchestrator.evidence.timestamp.timestamps import Authority, Timestamp, TimestampError
 from orchestrator.model.errors import InfrastructureError
 
 _TIMEOUT_SECONDS = 10.0

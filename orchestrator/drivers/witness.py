@@ -13,10 +13,10 @@ from urllib.parse import unquote, urlsplit
 import requests
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from orchestrator.evidence.vouchers import NamedWitness
-from orchestrator.evidence.vouching import Witness
-from orchestrator.evidence.witness import MOST_ANSWER_BYTES, PATH, Answer
-from orchestrator.evidence.witness_folder import WitnessFolder
+from orchestrator.evidence.witness.folder import WitnessFolder
+from orchestrator.evidence.witness.protocol import MOST_ANSWER_BYTES, PATH, Answer
+from orchestrator.evidence.witness.vouchers import NamedWitness
+from orchestrator.evidence.witness.vouching import Witness
 from orchestrator.model.errors import InfrastructureError
 
 

@@ -14,8 +14,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from orchestrator.evidence.witness import MOST_BYTES, PATH, TEXT, Answer
-from orchestrator.evidence.witness_folder import WitnessFolder
+from orchestrator.evidence.witness.folder import WitnessFolder
+from orchestrator.evidence.witness.protocol import MOST_BYTES, PATH, TEXT, Answer
 from orchestrator.model.errors import AnlanError, InfrastructureError, InputError
 from orchestrator.model.fact import timestamp
 

@@ -11,8 +11,8 @@ from orchestrator.drivers.timestamp_authority import TimestampAuthority
 from orchestrator.drivers.witness import witness_at
 from orchestrator.engine.mirror import mirror_all
 from orchestrator.evidence import EvidenceStore
-from orchestrator.evidence.vouchers import authorities_of, witnesses_of
-from orchestrator.evidence.vouching import SECONDS, Vouchers
+from orchestrator.evidence.witness.vouchers import authorities_of, witnesses_of
+from orchestrator.evidence.witness.vouching import SECONDS, Vouchers
 from orchestrator.model.environment import Environment
 
 

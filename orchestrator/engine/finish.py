@@ -18,11 +18,12 @@ from orchestrator.drivers.secrets import handed_out
 from orchestrator.engine.evidence import evidence_store
 from orchestrator.engine.mirror import mirror_all, mirror_to
 from orchestrator.engine.runs import Run
-from orchestrator.evidence import attestations, layout, redaction, waivers
+from orchestrator.evidence import layout, redaction
 from orchestrator.evidence.contents import raw_of
 from orchestrator.evidence.files import write_atomically as replace_file
 from orchestrator.evidence.layout import read_run_directory, rules_of
-from orchestrator.evidence.log import log_of
+from orchestrator.evidence.persons import attestations, waivers
+from orchestrator.evidence.tlog.log import log_of
 from orchestrator.model.environment import load_environment
 from orchestrator.model.errors import AnlanError, InfrastructureError, Refused
 from orchestrator.model.fact import facts_document, timestamp

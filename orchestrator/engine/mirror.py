@@ -19,10 +19,12 @@ from typing import Any, Protocol
 from orchestrator.drivers.evidence_bucket import evidence_bucket
 from orchestrator.drivers.objectstore import ObjectVersion
 from orchestrator.drivers.secrets import Secrets
-from orchestrator.evidence import layout, log, mirror, note
-from orchestrator.evidence.entries import LogError
-from orchestrator.evidence.mirror import Standing
-from orchestrator.evidence.tiles import CHECKPOINT, TileError
+from orchestrator.evidence import layout
+from orchestrator.evidence.sites import mirror
+from orchestrator.evidence.sites.mirror import Standing
+from orchestrator.evidence.tlog import log, note
+from orchestrator.evidence.tlog.entries import LogError
+from orchestrator.evidence.tlog.tiles import CHECKPOINT, TileError
 from orchestrator.model.environment import Environment
 from orchestrator.model.errors import AnlanError, InfrastructureError, Refused
 

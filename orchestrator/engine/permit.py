@@ -14,9 +14,9 @@ from orchestrator.drivers.files import sync_directory, write_atomically
 from orchestrator.engine import runs
 from orchestrator.engine.runs import Run
 from orchestrator.evidence import dsse
-from orchestrator.evidence.approvals import Decisions, decisions_of, judge
 from orchestrator.evidence.contents import raw_of
 from orchestrator.evidence.layout import read_run_directory
+from orchestrator.evidence.persons.approvals import Decisions, decisions_of, judge
 from orchestrator.model.canonical import strict_loads
 from orchestrator.model.environment import load_environment
 from orchestrator.model.errors import InputError, Refused

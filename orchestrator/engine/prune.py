@@ -20,14 +20,15 @@ from orchestrator.drivers.files import sync_directory
 from orchestrator.engine import runs
 from orchestrator.engine.finish import bundle_path
 from orchestrator.engine.runs import Run
-from orchestrator.evidence import EvidenceStore, dsse, holds, kept, retention, tombstones
+from orchestrator.evidence import EvidenceStore, dsse
 from orchestrator.evidence.bindings import Problem
-from orchestrator.evidence.entries import Entry
 from orchestrator.evidence.keys import PublicKey, load_public_key
-from orchestrator.evidence.log import log_of
 from orchestrator.evidence.outcomes import KEYS, Outcome, outcomes
-from orchestrator.evidence.retention import AtSite, Candidate, Decision, Reason
-from orchestrator.evidence.tombstones import Tombstone
+from orchestrator.evidence.retained import holds, kept, retention, tombstones
+from orchestrator.evidence.retained.retention import AtSite, Candidate, Decision, Reason
+from orchestrator.evidence.retained.tombstones import Tombstone
+from orchestrator.evidence.tlog.entries import Entry
+from orchestrator.evidence.tlog.log import log_of
 from orchestrator.model.canonical import sha256
 from orchestrator.model.environment import DEFAULT_EVIDENCE_DAYS, Retention
 from orchestrator.model.errors import InfrastructureError, Refused

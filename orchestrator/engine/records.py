@@ -10,9 +10,10 @@ from typing import Any
 
 from orchestrator.collect.records import LogReport, Records, ScheduleReport, StackReport
 from orchestrator.drivers.signers import TRANSIT, signer_settings
-from orchestrator.evidence import log, schedules
+from orchestrator.evidence import schedules
 from orchestrator.evidence.audit import audit, has_evidence
 from orchestrator.evidence.keys import PublicKey, parse_public_key
+from orchestrator.evidence.tlog import log
 from orchestrator.model.environment import Environment
 from orchestrator.model.errors import InfrastructureError
 from orchestrator.model.fact import parse_timestamp

@@ -11,11 +11,12 @@ from typing import Any
 from orchestrator.drivers.evidence_bucket import evidence_bucket
 from orchestrator.drivers.secrets import Secrets
 from orchestrator.engine.mirror import Bucket
-from orchestrator.evidence import log, mirror, recover, tiles
-from orchestrator.evidence.copies import Copies, Copy, PassedOver
-from orchestrator.evidence.entries import parse_entry
 from orchestrator.evidence.keys import PublicKey
-from orchestrator.evidence.restore import Restoration
+from orchestrator.evidence.sites import mirror, recover
+from orchestrator.evidence.sites.copies import Copies, Copy, PassedOver
+from orchestrator.evidence.sites.restore import Restoration
+from orchestrator.evidence.tlog import log, tiles
+from orchestrator.evidence.tlog.entries import parse_entry
 from orchestrator.model.environment import Environment
 from orchestrator.model.errors import InfrastructureError, InputError, Refused
 from orchestrator.model.fact import timestamp

@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 from orchestrator.drivers.objectstore import ObjectStore, ObjectVersion
 from orchestrator.drivers.secrets import Secrets
-from orchestrator.evidence.retention import AtSite
+from orchestrator.evidence.retained.retention import AtSite
 from orchestrator.model.environment import Environment
 from orchestrator.model.errors import AnlanError
 

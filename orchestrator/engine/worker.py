@@ -19,8 +19,10 @@ from typing import Any
 from orchestrator.drivers.files import write_atomically
 from orchestrator.engine import finish, permit, runs
 from orchestrator.engine.runs import Run
-from orchestrator.evidence import layout, log, tombstones
+from orchestrator.evidence import layout
+from orchestrator.evidence.retained import tombstones
 from orchestrator.evidence.schedules import applied_to
+from orchestrator.evidence.tlog import log
 from orchestrator.model.errors import AnlanError, InputError
 from orchestrator.model.fact import parse_timestamp, timestamp
 from orchestrator.model.schedule import Slot, expected, slot

@@ -3,7 +3,7 @@
 from orchestrator.evidence.bindings import Problem
 from orchestrator.evidence.keys import LocalSigner, Signer, key_id, load_public_key
 from orchestrator.evidence.store import EvidenceStore
-from orchestrator.evidence.trust import Trust
+from orchestrator.evidence.trust.values import Trust
 from orchestrator.evidence.verify import Expectation, Rederive, Verification, verify
 
 __all__ = [

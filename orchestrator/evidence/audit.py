@@ -12,29 +12,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from orchestrator.evidence import (
-    attestations,
-    dsse,
-    holds,
-    layout,
-    log,
-    merkle,
-    note,
-    proofs,
-    schedules,
-    signatures,
-    statement,
-    tombstones,
-    trusted_time,
-    vouching,
-)
+from orchestrator.evidence import dsse, layout, schedules, statement
 from orchestrator.evidence.bindings import Problem
-from orchestrator.evidence.entries import RUN_KINDS, Entry, LogError
 from orchestrator.evidence.keys import PublicKey
-from orchestrator.evidence.note import Checkpoint
-from orchestrator.evidence.tombstones import Tombstone
-from orchestrator.evidence.trust import Trust
-from orchestrator.evidence.vouching import Outcome
+from orchestrator.evidence.persons import attestations
+from orchestrator.evidence.retained import holds, tombstones
+from orchestrator.evidence.retained.tombstones import Tombstone
+from orchestrator.evidence.tlog import log, merkle, note, proofs
+from orchestrator.evidence.tlog.entries import RUN_KINDS, Entry, LogError
+from orchestrator.evidence.tlog.note import Checkpoint
+from orchestrator.evidence.trust import signatures
+from orchestrator.evidence.trust import time as trusted_time
+from orchestrator.evidence.trust.values import Trust
+from orchestrator.evidence.witness import vouching
+from orchestrator.evidence.witness.vouching import Outcome
 from orchestrator.model.canonical import StrictJsonError, sha256, strict_loads
 from orchestrator.model.errors import InfrastructureError
 from orchestrator.model.fact import timestamp

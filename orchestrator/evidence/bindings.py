@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from orchestrator.evidence import layout, merkle, predicates, proofs, statement
+from orchestrator.evidence import layout, predicates, statement
 from orchestrator.evidence.contents import Contents
-from orchestrator.evidence.entries import Entry, LogError
-from orchestrator.evidence.note import Checkpoint
+from orchestrator.evidence.tlog import merkle, proofs
+from orchestrator.evidence.tlog.entries import Entry, LogError
+from orchestrator.evidence.tlog.note import Checkpoint
 from orchestrator.model.canonical import StrictJsonError, same_json, sha256
 from orchestrator.model.errors import InputError
 from orchestrator.model.fact import parse_timestamp, timestamp

@@ -11,9 +11,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from orchestrator.evidence import dsse, log, statement
+from orchestrator.evidence import dsse, statement
 from orchestrator.evidence.bindings import Problem
 from orchestrator.evidence.keys import PublicKey, load_public_key
+from orchestrator.evidence.tlog import log
 from orchestrator.model.canonical import sha256, strict_loads
 from orchestrator.model.fact import parse_timestamp
 

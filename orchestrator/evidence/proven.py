@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from orchestrator.evidence import bindings, layout, proofs, signatures, trusted_time
+from orchestrator.evidence import bindings, layout
 from orchestrator.evidence.bindings import Problem
 from orchestrator.evidence.contents import Contents
 from orchestrator.evidence.dsse import SignatureError
-from orchestrator.evidence.entries import Entry, LogError
-from orchestrator.evidence.note import Checkpoint
-from orchestrator.evidence.signatures import Signed
-from orchestrator.evidence.trust import Trust
-from orchestrator.evidence.trusted_time import Moment, Vouched
+from orchestrator.evidence.tlog import proofs
+from orchestrator.evidence.tlog.entries import Entry, LogError
+from orchestrator.evidence.tlog.note import Checkpoint
+from orchestrator.evidence.trust import signatures
+from orchestrator.evidence.trust import time as trusted_time
+from orchestrator.evidence.trust.signatures import Signed
+from orchestrator.evidence.trust.time import Moment, Vouched
+from orchestrator.evidence.trust.values import Trust
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.evidence import dsse, predicates, statement
 from orchestrator.evidence.bindings import Problem
-from orchestrator.evidence.entries import Entry
 from orchestrator.evidence.keys import PublicKey
+from orchestrator.evidence.tlog.entries import Entry
 from orchestrator.model.canonical import canonical, canonical_loads, sha256
 from orchestrator.model.errors import InfrastructureError, InputError
 from orchestrator.model.fact import parse_timestamp

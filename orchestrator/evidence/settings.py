@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from orchestrator.evidence.vouchers import authorities_of, witnesses_of
+from orchestrator.evidence.witness.vouchers import authorities_of, witnesses_of
 from orchestrator.model.errors import InputError
 from orchestrator.model.schema import check
 from orchestrator.model.yaml_text import load_yaml

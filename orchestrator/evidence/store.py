@@ -11,26 +11,18 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from orchestrator.evidence import (
-    bindings,
-    bundle,
-    dsse,
-    layout,
-    note,
-    period_bundle,
-    redaction,
-    schedules,
-    statement,
-    vouching,
-)
+from orchestrator.evidence import bindings, bundle, dsse, layout, redaction, schedules, statement
 from orchestrator.evidence.contents import Contents
-from orchestrator.evidence.entries import Entry
 from orchestrator.evidence.files import write_atomically
-from orchestrator.evidence.kept import ToLog, file_of
 from orchestrator.evidence.keys import Signer, key_id, parse_public_key
-from orchestrator.evidence.log import LockedLog, Log, log_of, utc_now
-from orchestrator.evidence.proofs import parse_proof
-from orchestrator.evidence.vouching import Outcome, Vouchers
+from orchestrator.evidence.period import bundle as period_bundle
+from orchestrator.evidence.retained.kept import ToLog, file_of
+from orchestrator.evidence.tlog import note
+from orchestrator.evidence.tlog.entries import Entry
+from orchestrator.evidence.tlog.log import LockedLog, Log, log_of, utc_now
+from orchestrator.evidence.tlog.proofs import parse_proof
+from orchestrator.evidence.witness import vouching
+from orchestrator.evidence.witness.vouching import Outcome, Vouchers
 from orchestrator.model.canonical import sha256
 from orchestrator.model.errors import InputError, Refused
 from orchestrator.model.schema import check

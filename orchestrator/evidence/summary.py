@@ -8,8 +8,8 @@ from typing import Any
 from orchestrator.evidence import layout
 from orchestrator.evidence.contents import Contents
 from orchestrator.evidence.proven import Logged
-from orchestrator.evidence.signatures import Signed
-from orchestrator.evidence.trust import Trust
+from orchestrator.evidence.trust.signatures import Signed
+from orchestrator.evidence.trust.values import Trust
 from orchestrator.model.fact import timestamp
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.evidence import (
-    approvals,
     bindings,
     bundle,
     dsse,
@@ -22,19 +21,19 @@ from orchestrator.evidence import (
     patience,
     proven,
     redaction,
-    signatures,
     statement,
-    trusted_time,
-    waivers,
 )
 from orchestrator.evidence.bindings import Problem
 from orchestrator.evidence.contents import Contents
-from orchestrator.evidence.entries import Entry
+from orchestrator.evidence.persons import approvals, waivers
 from orchestrator.evidence.proven import Logged
-from orchestrator.evidence.signatures import Signed
 from orchestrator.evidence.status import Status, status_of
 from orchestrator.evidence.summary import summarize
-from orchestrator.evidence.trust import Trust
+from orchestrator.evidence.tlog.entries import Entry
+from orchestrator.evidence.trust import signatures
+from orchestrator.evidence.trust import time as trusted_time
+from orchestrator.evidence.trust.signatures import Signed
+from orchestrator.evidence.trust.values import Trust
 from orchestrator.model.canonical import StrictJsonError, canonical_loads, sha256
 from orchestrator.model.errors import InputError
 from orchestrator.model.fact import parse_timestamp

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
-from orchestrator.evidence import layout, proofs
+from orchestrator.evidence import layout
 from orchestrator.evidence.contents import Contents, contents_of
-from orchestrator.evidence.entries import parse_entry
+from orchestrator.evidence.tlog import proofs
+from orchestrator.evidence.tlog.entries import parse_entry
 from orchestrator.model.errors import InputError
 from orchestrator.model.fact import parse_timestamp, timestamp
 from orchestrator.model.schema import check

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from orchestrator.evidence.approvals import Decisions, decisions_of, judge
+from orchestrator.evidence.persons.approvals import Decisions, decisions_of, judge
 from orchestrator.model import change_window
 from orchestrator.model.fact import parse_timestamp, timestamp
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from orchestrator.evidence.approvals import load_rule
+from orchestrator.evidence.persons.approvals import load_rule
 from orchestrator.evidence.settings import load_settings
 from orchestrator.model.environment import LEAST_EVIDENCE_DAYS
 from orchestrator.model.errors import InputError

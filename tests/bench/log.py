@@ -37,7 +37,7 @@ _HEAD = """\
 import json, resource, sys, time
 from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from orchestrator.evidence import log, note, tiles
+from orchestrator.evidence.tlog import log, note, tiles
 from orchestrator.evidence.keys import LocalSigner
 folder, entries, batch, batches = Path(sys.argv[1]), *map(int, sys.argv[2:])
 signer = LocalSigner(Ed25519PrivateKey.from_private_bytes(bytes(32)))

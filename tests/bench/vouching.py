@@ -23,7 +23,7 @@ def sample(folder: Path) -> dict[str, float]:
     from witnesses import served
 
     from orchestrator.drivers.witness import HttpWitness
-    from orchestrator.evidence.vouching import Vouchers
+    from orchestrator.evidence.witness.vouching import Vouchers
 
     alone, seen = (Place(folder / name, Vouchers()) for name in ("alone", "seen"))
     watched = watching(folder / "w", seen)

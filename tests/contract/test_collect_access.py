@@ -17,14 +17,14 @@ from orchestrator.collect import collect_kinds
 from orchestrator.drivers.objectstore_accounts import StoreAccounts
 from orchestrator.drivers.postgresql import PostgreSQL, Role
 from orchestrator.drivers.secrets import Secrets
-from orchestrator.evidence.access_reviews import (
+from orchestrator.evidence.keys import LocalSigner
+from orchestrator.evidence.persons.access_reviews import (
     FOLDER,
     KEEP,
     Decision,
     keep_review,
     sign_review,
 )
-from orchestrator.evidence.keys import LocalSigner
 from orchestrator.model.access import right_from_json
 from orchestrator.model.environment import Environment
 from orchestrator.model.fact import Fact

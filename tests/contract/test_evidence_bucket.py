@@ -25,8 +25,9 @@ from orchestrator.drivers.evidence_bucket import EvidenceBucket
 from orchestrator.drivers.objectstore import ObjectStore
 from orchestrator.engine.mirror import mirror_to
 from orchestrator.engine.restore import Restored, list_logs, restore
-from orchestrator.evidence import EvidenceStore, LocalSigner, log
+from orchestrator.evidence import EvidenceStore, LocalSigner
 from orchestrator.evidence.audit import audit
+from orchestrator.evidence.tlog import log
 from orchestrator.model.environment import Environment, ObjectStoreSettings, Site
 from orchestrator.model.errors import InfrastructureError
 from tests.unit.run_samples import Sample, record

@@ -29,9 +29,9 @@ from orchestrator.evidence import (
     dsse,
     layout,
     statement,
-    trust_file,
     verify,
 )
+from orchestrator.evidence.trust import file as trust_file
 from orchestrator.model.canonical import canonical, sha256
 from orchestrator.report import render
 from tests.standalone import Twin

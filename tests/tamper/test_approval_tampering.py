@@ -16,7 +16,7 @@ from run_samples import dump
 
 from orchestrator.evidence import Expectation, LocalSigner, dsse
 from orchestrator.evidence import layout as at
-from orchestrator.evidence.approvals import decide
+from orchestrator.evidence.persons.approvals import decide
 from orchestrator.evidence.statement import FILES
 
 PERSONS = {name: LocalSigner(Ed25519PrivateKey.generate()) for name in ("chen", "li", "wang")}

@@ -25,23 +25,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from run_samples import Clock, record, write_plan, write_result
 
-from orchestrator.evidence import (
-    EvidenceStore,
-    Expectation,
-    LocalSigner,
-    bundle,
-    dsse,
-    key_id,
-    merkle,
-    note,
-    proofs,
-    tiles,
-)
+from orchestrator.evidence import EvidenceStore, Expectation, LocalSigner, bundle, dsse, key_id
 from orchestrator.evidence import layout as at
-from orchestrator.evidence import log as evidence_log
 from orchestrator.evidence.audit import audit
-from orchestrator.evidence.entries import Entry, parse_entry
 from orchestrator.evidence.statement import FILES, PAYLOAD_TYPE, PREDICATES
+from orchestrator.evidence.tlog import log as evidence_log
+from orchestrator.evidence.tlog import merkle, note, proofs, tiles
+from orchestrator.evidence.tlog.entries import Entry, parse_entry
 from orchestrator.model.canonical import canonical
 
 Thief = Callable[[Callable[[Path], None]], Good]

@@ -23,7 +23,7 @@ from run_samples import POLICIES, REDERIVE, sha
 from orchestrator.evidence import LocalSigner, Trust, bundle, verify
 from orchestrator.evidence import layout as at
 from orchestrator.evidence.bundle import PackageError
-from orchestrator.evidence.proofs import parse_proof
+from orchestrator.evidence.tlog.proofs import parse_proof
 from orchestrator.model.errors import InputError
 from orchestrator.model.patterns import check_pattern
 from orchestrator.model.yaml_text import load_yaml

@@ -41,19 +41,17 @@ from orchestrator.evidence import (
     bundle,
     dsse,
     layout,
-    merkle,
-    note,
-    period_layout,
     statement,
-    stored,
-    tiles,
     verify,
 )
-from orchestrator.evidence.entries import Entry, leaf_of
-from orchestrator.evidence.log import log_of
-from orchestrator.evidence.period_bindings import Asked
-from orchestrator.evidence.period_layout import plan_path, run_path
-from orchestrator.evidence.verify_period import Limits, is_period, verify_period
+from orchestrator.evidence.period import layout as period_layout
+from orchestrator.evidence.period import stored
+from orchestrator.evidence.period.bindings import Asked
+from orchestrator.evidence.period.layout import plan_path, run_path
+from orchestrator.evidence.period.verify import Limits, is_period, verify_period
+from orchestrator.evidence.tlog import merkle, note, tiles
+from orchestrator.evidence.tlog.entries import Entry, leaf_of
+from orchestrator.evidence.tlog.log import log_of
 from orchestrator.model.canonical import canonical, sha256
 
 HEAD = "log/checkpoint"

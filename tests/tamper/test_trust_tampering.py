@@ -20,12 +20,13 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from forgers import SAMPLE, Good, build
 
-from orchestrator.evidence import Expectation, LocalSigner, bundle, dsse, note, proofs
+from orchestrator.evidence import Expectation, LocalSigner, bundle, dsse
 from orchestrator.evidence import layout as at
-from orchestrator.evidence.approvals import decide
 from orchestrator.evidence.countersign import countersign
-from orchestrator.evidence.note import NoteSignature
-from orchestrator.evidence.waivers import make as make_waiver
+from orchestrator.evidence.persons.approvals import decide
+from orchestrator.evidence.persons.waivers import make as make_waiver
+from orchestrator.evidence.tlog import note, proofs
+from orchestrator.evidence.tlog.note import NoteSignature
 from orchestrator.model.fact import timestamp
 from orchestrator.report import render_bundle
 

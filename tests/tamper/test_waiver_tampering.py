@@ -15,7 +15,7 @@ from run_samples import Sample
 
 from orchestrator.evidence import Expectation, LocalSigner
 from orchestrator.evidence import layout as at
-from orchestrator.evidence.waivers import make
+from orchestrator.evidence.persons.waivers import make
 from orchestrator.model.fact import timestamp
 
 APPROVER, OTHER = (LocalSigner(Ed25519PrivateKey.generate()) for _ in range(2))

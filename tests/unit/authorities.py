@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from orchestrator.evidence import der, timestamps, tokens
+from orchestrator.evidence.timestamp import der, timestamps, tokens
 
 CONFIG = """
 [tsa]

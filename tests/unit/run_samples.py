@@ -17,7 +17,7 @@ from typing import Any
 from orchestrator.evidence import EvidenceStore, Rederive, Signer
 from orchestrator.evidence.contents import raw_of
 from orchestrator.evidence.layout import read_run_directory
-from orchestrator.evidence.waivers import judge as judge_waivers
+from orchestrator.evidence.persons.waivers import judge as judge_waivers
 from orchestrator.model.fact import Fact, facts_document, timestamp
 from orchestrator.policy.rederive import rederive_findings, rederive_recovered
 from orchestrator.report import render_bundle

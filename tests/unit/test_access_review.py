@@ -22,7 +22,9 @@ from openpyxl.workbook import Workbook
 from orchestrator.cli import access, signing
 from orchestrator.collect.access_secrets import policy_rules
 from orchestrator.evidence import EvidenceStore
-from orchestrator.evidence.access_reviews import (
+from orchestrator.evidence.audit import audit
+from orchestrator.evidence.keys import LocalSigner
+from orchestrator.evidence.persons.access_reviews import (
     KEEP,
     REMOVE,
     Decision,
@@ -30,9 +32,7 @@ from orchestrator.evidence.access_reviews import (
     read_review,
     sign_review,
 )
-from orchestrator.evidence.audit import audit
-from orchestrator.evidence.keys import LocalSigner
-from orchestrator.evidence.log import log_of
+from orchestrator.evidence.tlog.log import log_of
 from orchestrator.model.access import Right, compare, rights_of
 from orchestrator.model.canonical import canonical
 from orchestrator.model.errors import InfrastructureError, InputError, Refused

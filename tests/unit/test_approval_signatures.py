@@ -14,7 +14,7 @@ from run_samples import ENVIRONMENT, Sample, dump, make_plan
 
 from orchestrator.engine import permit, runs
 from orchestrator.evidence import LocalSigner, dsse, statement
-from orchestrator.evidence.approvals import check_rule, decide, judge
+from orchestrator.evidence.persons.approvals import check_rule, decide, judge
 from orchestrator.model.canonical import canonical
 from orchestrator.model.errors import InputError, Refused
 from orchestrator.verdict import derive

@@ -17,10 +17,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from orchestrator.evidence import dsse, log, note, proofs, tiles
-from orchestrator.evidence.entries import LogError, leaf_of, parse_entry
+from orchestrator.evidence import dsse
 from orchestrator.evidence.keys import LocalSigner, key_id
-from orchestrator.evidence.log import Log
+from orchestrator.evidence.tlog import log, note, proofs, tiles
+from orchestrator.evidence.tlog.entries import LogError, leaf_of, parse_entry
+from orchestrator.evidence.tlog.log import Log
 from orchestrator.model.errors import InfrastructureError, InputError
 
 DIGEST = "ab" * 32

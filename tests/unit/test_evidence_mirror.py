@@ -17,9 +17,11 @@ from run_samples import Clock, Sample, record, write_plan
 from orchestrator.engine import restore as engine
 from orchestrator.engine.mirror import mirror_to
 from orchestrator.engine.restore import Restored, list_logs, restore
-from orchestrator.evidence import EvidenceStore, LocalSigner, log, mirror, note, tiles
+from orchestrator.evidence import EvidenceStore, LocalSigner
 from orchestrator.evidence.audit import audit
-from orchestrator.evidence.tiles import CHECKPOINT
+from orchestrator.evidence.sites import mirror
+from orchestrator.evidence.tlog import log, note, tiles
+from orchestrator.evidence.tlog.tiles import CHECKPOINT
 from orchestrator.model.errors import InfrastructureError, InputError, Refused
 from orchestrator.model.schedule import applied, parse_schedule
 

@@ -23,10 +23,11 @@ from orchestrator.drivers.objectstore import ObjectVersion
 from orchestrator.engine import prune
 from orchestrator.engine.site_bundles import SiteBundles
 from orchestrator.engine.worker import Worker
-from orchestrator.evidence import EvidenceStore, LocalSigner, dsse, holds, kept, tombstones
+from orchestrator.evidence import EvidenceStore, LocalSigner, dsse
 from orchestrator.evidence.audit import Audit, audit
-from orchestrator.evidence.log import log_of
-from orchestrator.evidence.retention import AtSite, Candidate, required
+from orchestrator.evidence.retained import holds, kept, tombstones
+from orchestrator.evidence.retained.retention import AtSite, Candidate, required
+from orchestrator.evidence.tlog.log import log_of
 from orchestrator.model.canonical import canonical
 from orchestrator.model.environment import Retention
 from orchestrator.model.errors import InfrastructureError, Refused
@@ -410,7 +411,7 @@ def test_at_a_site_only_versions_of_removed_runs_whose_lock_is_over_go() -> None
 # kill -9 ---------------------------------------------------------------------------------------
 
 # Each line of the log's own writer: test_evidence_store.py.
-TRACED = ("engine/prune.py", "evidence/store.py", "evidence/tombstones.py")
+TRACED = ("engine/prune.py", "evidence/store.py", "evidence/retained/tombstones.py")
 
 
 def _count_or_die(events_left: int | None) -> Callable[..., Any]:

@@ -24,17 +24,16 @@ from orchestrator.evidence import (
     key_id,
     layout,
     load_public_key,
-    log,
-    note,
     verify,
 )
 from orchestrator.evidence.audit import audit, run_directories
-from orchestrator.evidence.proofs import verify_proof
+from orchestrator.evidence.tlog import log, note
+from orchestrator.evidence.tlog.proofs import verify_proof
 from orchestrator.model.errors import InputError, Refused
 
 KEY = bytes(range(32))
 SAMPLE = Sample(drill="backup", run_id="backup-0001")
-TRACED = ("evidence/store.py", "evidence/log.py", "evidence/files.py")
+TRACED = ("evidence/store.py", "evidence/tlog/log.py", "evidence/files.py")
 
 
 @pytest.fixture

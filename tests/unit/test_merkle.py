@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from orchestrator.evidence import merkle, tiles
+from orchestrator.evidence.tlog import merkle, tiles
 
 # The eight leaves of the reference vectors of RFC 6962's own implementation.
 LEAVES = [

@@ -33,10 +33,11 @@ from period_samples import (
 )
 from run_samples import REDERIVE, Sample, write_plan, write_result
 
-from orchestrator.evidence import LocalSigner, Trust, stored
+from orchestrator.evidence import LocalSigner, Trust
 from orchestrator.evidence.bundle import PackageError
-from orchestrator.evidence.period import period_from_state, period_of
-from orchestrator.evidence.verify_period import verify_period
+from orchestrator.evidence.period import stored
+from orchestrator.evidence.period.record import period_from_state, period_of
+from orchestrator.evidence.period.verify import verify_period
 from orchestrator.model.errors import InfrastructureError, InputError
 
 FOUR_DAYS = timedelta(days=4)
@@ -283,7 +284,7 @@ def test_an_archive_that_a_zip_cannot_hold_is_refused_and_leaves_nothing(
 
 _SPREAD = """\
 import os, signal
-from orchestrator.evidence import parallel
+from orchestrator.evidence.period import parallel
 from orchestrator.model.errors import InfrastructureError
 def square(number):
     if number == 7:
@@ -313,7 +314,7 @@ def test_work_is_spread_and_a_process_that_dies_is_said() -> None:
 
 _SLOW = """\
 import os, sys, time
-from orchestrator.evidence import parallel
+from orchestrator.evidence.period import parallel
 def work(number):
     os.write(1, b"began\\n")
     time.sleep(float(sys.argv[1]))
@@ -375,9 +376,9 @@ _PEAK = """\
 import sys
 from pathlib import Path
 from orchestrator.cli.verify import rederive
-from orchestrator.evidence import trust_file
-from orchestrator.evidence.period import period_of
-from orchestrator.evidence.verify_period import verify_period
+from orchestrator.evidence.trust import file as trust_file
+from orchestrator.evidence.period.record import period_of
+from orchestrator.evidence.period.verify import verify_period
 file, key = map(Path, sys.argv[1:3])
 if sys.argv[3] == "verify":
     found = verify_period(file, trust_file.load([key]), rederive(), processes=1)

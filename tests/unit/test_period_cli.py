@@ -37,7 +37,7 @@ def signed_here(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
         "orchestrator.engine.evidence.evidence_store",
         lambda state, environment, secrets, *_: Made(state, made.signer).store(),
     )
-    monkeypatch.setattr("orchestrator.evidence.log.utc_now", lambda: samples.NOW)
+    monkeypatch.setattr("orchestrator.evidence.tlog.log.utc_now", lambda: samples.NOW)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from period_report_samples import SINCE, UNTIL, Maker, empty, quarter, record_of
 
 from orchestrator.evidence import LocalSigner, layout
-from orchestrator.evidence.approvals import decide
+from orchestrator.evidence.persons.approvals import decide
 from orchestrator.model.errors import InputError
 from orchestrator.model.period import Due, Period, Planned, Removed
 from orchestrator.report.build import build

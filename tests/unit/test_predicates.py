@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from test_policy_list import load_script
 
-from orchestrator.evidence import LocalSigner, dsse, predicates, said, schedules, statement
+from orchestrator.evidence import LocalSigner, dsse, predicates, schedules, statement
 from orchestrator.evidence.audit import audit
-from orchestrator.evidence.log import log_of
+from orchestrator.evidence.persons import said
+from orchestrator.evidence.tlog.log import log_of
 from orchestrator.model.canonical import canonical, sha256
 from orchestrator.model.errors import InfrastructureError, InputError
 from orchestrator.model.schema import load_schema, validator

@@ -22,15 +22,9 @@ from real_samples import record_real
 from run_samples import Sample, write_plan, write_result
 
 from orchestrator.engine import finish, runs
-from orchestrator.evidence import (
-    EvidenceStore,
-    LocalSigner,
-    bundle,
-    layout,
-    predicates,
-    said,
-)
+from orchestrator.evidence import EvidenceStore, LocalSigner, bundle, layout, predicates
 from orchestrator.evidence.contents import Contents
+from orchestrator.evidence.persons import said
 from orchestrator.evidence.redaction import (
     FILE,
     check_secrets,

@@ -26,8 +26,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from orchestrator.drivers.timestamp_authority import TimestampAuthority
-from orchestrator.evidence import der, timestamps, tokens
-from orchestrator.evidence.timestamps import TimestampError, verify
+from orchestrator.evidence.timestamp import der, timestamps, tokens
+from orchestrator.evidence.timestamp.timestamps import TimestampError, verify
 from orchestrator.model.errors import InfrastructureError, InputError
 
 DIGEST = hashlib.sha256(b"the head of the log").digest()

@@ -21,7 +21,9 @@ from cryptography.hazmat.primitives.serialization import (
 from run_samples import Sample, record
 from test_evidence_cli import anlan
 
-from orchestrator.evidence import EvidenceStore, LocalSigner, key_id, trust_edit, trust_file
+from orchestrator.evidence import EvidenceStore, LocalSigner, key_id
+from orchestrator.evidence.trust import edit as trust_edit
+from orchestrator.evidence.trust import file as trust_file
 from orchestrator.model.errors import InputError, Refused
 from orchestrator.report import render
 from stacks.components.config import StackConfig

@@ -30,25 +30,17 @@ from witnesses import NAME, served, signer_of
 
 from orchestrator.drivers.timestamp_authority import TimestampAuthority
 from orchestrator.drivers.witness import FolderWitness, HttpWitness
-from orchestrator.evidence import (
-    EvidenceStore,
-    LocalSigner,
-    Trust,
-    bundle,
-    layout,
-    log,
-    note,
-    timestamps,
-    verify,
-    vouching,
-    witness_folder,
-)
+from orchestrator.evidence import EvidenceStore, LocalSigner, Trust, bundle, layout, verify
 from orchestrator.evidence.audit import Audit, audit
-from orchestrator.evidence.proofs import parse_proof
 from orchestrator.evidence.settings import load_settings
-from orchestrator.evidence.vouching import Vouchers
-from orchestrator.evidence.witness import Answer
-from orchestrator.evidence.witness_folder import WitnessFolder
+from orchestrator.evidence.timestamp import timestamps
+from orchestrator.evidence.tlog import log, note
+from orchestrator.evidence.tlog.proofs import parse_proof
+from orchestrator.evidence.witness import folder as witness_folder
+from orchestrator.evidence.witness import vouching
+from orchestrator.evidence.witness.folder import WitnessFolder
+from orchestrator.evidence.witness.protocol import Answer
+from orchestrator.evidence.witness.vouching import Vouchers
 from orchestrator.model.errors import InputError
 from orchestrator.model.folders import data_folder
 from orchestrator.model.schedule import applied, parse_schedule
@@ -60,7 +52,7 @@ from stacks.places import service_user
 SAMPLE = Sample(drill="backup", run_id="backup-0001")
 REPLY = "application/timestamp-reply"
 TSA = "tsa.example"
-TRACED = ("evidence/vouching.py", "evidence/store.py", "evidence/log.py")
+TRACED = ("evidence/witness/vouching.py", "evidence/store.py", "evidence/tlog/log.py")
 
 
 @pytest.fixture(scope="module")

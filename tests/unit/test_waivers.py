@@ -20,11 +20,12 @@ from run_samples import Clock, Sample, record
 
 from orchestrator.cli import signing
 from orchestrator.cli.policy import policy as command
-from orchestrator.evidence import EvidenceStore, LocalSigner, attestations, dsse, statement
+from orchestrator.evidence import EvidenceStore, LocalSigner, dsse, statement
 from orchestrator.evidence.audit import audit
-from orchestrator.evidence.kept import ToLog
-from orchestrator.evidence.log import log_of
-from orchestrator.evidence.waivers import judge, make, same
+from orchestrator.evidence.persons import attestations
+from orchestrator.evidence.persons.waivers import judge, make, same
+from orchestrator.evidence.retained.kept import ToLog
+from orchestrator.evidence.tlog.log import log_of
 from orchestrator.model.canonical import canonical
 from orchestrator.model.errors import InfrastructureError, InputError, Refused
 from orchestrator.model.fact import Fact, facts_document, timestamp

@@ -20,13 +20,15 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from witnesses import DIGEST, NAME, Book, book, cosigned, signer_of, watching
 
-from orchestrator.evidence import merkle, note, proofs, witness, witness_folder
 from orchestrator.evidence.keys import LocalSigner
-from orchestrator.evidence.log import Log
-from orchestrator.evidence.witness_folder import WitnessFolder
+from orchestrator.evidence.tlog import merkle, note, proofs
+from orchestrator.evidence.tlog.log import Log
+from orchestrator.evidence.witness import folder as witness_folder
+from orchestrator.evidence.witness import protocol as witness
+from orchestrator.evidence.witness.folder import WitnessFolder
 from orchestrator.model.errors import InfrastructureError, InputError, Refused
 
-TRACED = ("evidence/witness.py", "evidence/witness_folder.py", "evidence/files.py")
+TRACED = ("evidence/witness/protocol.py", "evidence/witness/folder.py", "evidence/files.py")
 
 
 @pytest.fixture

@@ -24,9 +24,9 @@ from witnesses import NAME, Book, book, cosigned, served, watching
 
 from orchestrator.drivers.witness import HttpWitness, witness_at
 from orchestrator.drivers.witness_server import WitnessServer
-from orchestrator.evidence import witness
-from orchestrator.evidence.vouchers import NamedWitness, witnesses_of
-from orchestrator.evidence.witness_folder import WitnessFolder
+from orchestrator.evidence.witness import protocol as witness
+from orchestrator.evidence.witness.folder import WitnessFolder
+from orchestrator.evidence.witness.vouchers import NamedWitness, witnesses_of
 from orchestrator.model.errors import InfrastructureError
 
 TEXT = {"Content-Type": "text/plain; charset=utf-8"}

@@ -14,10 +14,11 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from orchestrator.evidence import note, witness_folder
 from orchestrator.evidence.keys import LocalSigner
-from orchestrator.evidence.log import Log
-from orchestrator.evidence.witness_folder import WitnessFolder
+from orchestrator.evidence.tlog import note
+from orchestrator.evidence.tlog.log import Log
+from orchestrator.evidence.witness import folder as witness_folder
+from orchestrator.evidence.witness.folder import WitnessFolder
 
 DIGEST = "ab" * 32
 NAME = "auditor.example/w1"

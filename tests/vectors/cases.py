@@ -21,12 +21,13 @@ from forgers import FAILED, SAMPLE, Good, build
 from run_samples import Clock, Sample, write_plan, write_result
 from test_evidence_tampering import edit, edit_file, forged_log, leaf, leaves_of
 
-from orchestrator.evidence import EvidenceStore, LocalSigner, bundle, dsse, proofs
+from orchestrator.evidence import EvidenceStore, LocalSigner, bundle, dsse
 from orchestrator.evidence import layout as at
-from orchestrator.evidence.approvals import decide
-from orchestrator.evidence.entries import parse_entry
+from orchestrator.evidence.persons.approvals import decide
+from orchestrator.evidence.persons.waivers import make
 from orchestrator.evidence.statement import FILES, PAYLOAD_TYPE, PREDICATES
-from orchestrator.evidence.waivers import make
+from orchestrator.evidence.tlog import proofs
+from orchestrator.evidence.tlog.entries import parse_entry
 from orchestrator.model.canonical import strict_loads
 from orchestrator.model.fact import timestamp
 from tests.vectors.case import Case

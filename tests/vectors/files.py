@@ -14,8 +14,10 @@ from unittest.mock import patch
 import yaml
 from run_samples import REDERIVE
 
-from orchestrator.evidence import Expectation, Verification, key_id, log, trust_file, verify
-from orchestrator.evidence.approvals import load_rule
+from orchestrator.evidence import Expectation, Verification, key_id, verify
+from orchestrator.evidence.persons.approvals import load_rule
+from orchestrator.evidence.tlog import log
+from orchestrator.evidence.trust import file as trust_file
 from orchestrator.model.canonical import sha256
 from orchestrator.model.fact import parse_timestamp
 from tests.vectors.case import Case

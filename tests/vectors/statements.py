@@ -10,24 +10,16 @@ from typing import Any
 
 from run_samples import Sample, record
 
-from orchestrator.evidence import (
-    EvidenceStore,
-    LocalSigner,
-    attestations,
-    dsse,
-    holds,
-    predicates,
-    statement,
-    tombstones,
-    waivers,
-)
-from orchestrator.evidence.access_reviews import KEEP, REMOVE, Decision, sign_review
-from orchestrator.evidence.approvals import decide
-from orchestrator.evidence.entries import Entry
-from orchestrator.evidence.log import log_of
-from orchestrator.evidence.retention import Candidate
+from orchestrator.evidence import EvidenceStore, LocalSigner, dsse, predicates, statement
+from orchestrator.evidence.persons import attestations, waivers
+from orchestrator.evidence.persons.access_reviews import KEEP, REMOVE, Decision, sign_review
+from orchestrator.evidence.persons.approvals import decide
+from orchestrator.evidence.persons.waivers import make
+from orchestrator.evidence.retained import holds, tombstones
+from orchestrator.evidence.retained.retention import Candidate
 from orchestrator.evidence.schedules import FOLDER
-from orchestrator.evidence.waivers import make
+from orchestrator.evidence.tlog.entries import Entry
+from orchestrator.evidence.tlog.log import log_of
 from orchestrator.model.access import Right
 from orchestrator.model.canonical import canonical_loads, strict_loads
 from orchestrator.model.fact import timestamp

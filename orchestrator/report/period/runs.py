@@ -6,8 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.evidence import approvals, layout
+from orchestrator.evidence import layout
 from orchestrator.evidence.contents import Contents
+from orchestrator.evidence.persons import approvals
 from orchestrator.model.canonical import StrictJsonError, strict_loads
 from orchestrator.model.errors import InputError
 from orchestrator.model.fact import parse_timestamp, timestamp

@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from orchestrator.evidence.log import log_of
-from orchestrator.evidence.tiles import CHECKPOINT
+from orchestrator.evidence.tlog.log import log_of
+from orchestrator.evidence.tlog.tiles import CHECKPOINT
 from orchestrator.model.canonical import sha256
 from orchestrator.model.fact import timestamp
 from orchestrator.model.folders import data_folder

@@ -1,0 +1,1 @@
+"""The bundle of an environment over a period: written, read, verified."""

@@ -1,0 +1,1 @@
+"""What persons sign: approvals, waivers, access reviews."""

@@ -1,0 +1,1 @@
+"""How long evidence stays: retention, legal holds, tombstones."""

@@ -1,0 +1,1 @@
+"""Whom an auditor believes: the trust file, and whose signatures count."""
