@@ -53,9 +53,9 @@ class _Commands(click.Group):
 
 def _version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
     if value:
-        from importlib.metadata import version  # noqa: PLC0415
+        from orchestrator.model.version import TOOL_VERSION  # noqa: PLC0415
 
-        click.echo(f"anlan {version('anlan')}")
+        click.echo(f"anlan {TOOL_VERSION}")
         ctx.exit()
 
 

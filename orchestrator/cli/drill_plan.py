@@ -7,13 +7,13 @@ import json
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli import common
 from orchestrator.model.errors import InputError
 from orchestrator.model.folders import data_folder
+from orchestrator.model.version import TOOL_VERSION
 
 if TYPE_CHECKING:
     from orchestrator.engine.runs import Run
@@ -99,7 +99,7 @@ def make_plan(
         policies,
         run_id=run_id or new_run_id(found.name, now),
         operator=getpass.getuser(),
-        tool={"name": "anlan", "version": version("anlan")},
+        tool={"name": "anlan", "version": TOOL_VERSION},
         created_at=now,
         trigger=trigger,
         scheduled=scheduled,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from orchestrator.evidence.tlog import log
 from orchestrator.model.environment import Environment
 from orchestrator.model.errors import InfrastructureError
 from orchestrator.model.fact import parse_timestamp
+from orchestrator.model.version import TOOL_VERSION
 from stacks import places
 from stacks.components.ansible import RoleError, programs_digest, role_digest
 
@@ -33,7 +33,7 @@ def records_of(environment: Environment, state: Path) -> Records:
         now={
             "descriptor": environment.digest,
             "stack and roles": environment.deployment_digest,
-            "version": version("anlan"),
+            "version": TOOL_VERSION,
         },
     )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from typing import Any
 
 from orchestrator.evidence import layout
@@ -14,6 +13,7 @@ from orchestrator.evidence.tlog.entries import parse_entry
 from orchestrator.model.errors import InputError
 from orchestrator.model.fact import parse_timestamp, timestamp
 from orchestrator.model.schema import check
+from orchestrator.model.version import TOOL_VERSION
 from orchestrator.report import charts
 from orchestrator.report import view as v
 from orchestrator.report.actions import SHOWN, actions
@@ -83,7 +83,7 @@ def build(files: Mapping[str, bytes], *, file: str = "") -> v.View:
         attempts=run["attempts"],
         tool=plan["tool"]["name"],
         tool_version=plan["tool"]["version"],
-        rendered_by=version("anlan"),
+        rendered_by=TOOL_VERSION,
         started_at=run["started_at"],
         ended_at=run["ended_at"],
         duration_seconds=(ended - began).total_seconds(),

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from importlib.metadata import version
 from typing import Any
 
 from orchestrator.model.canonical import sha256
 from orchestrator.model.fact import parse_timestamp
 from orchestrator.model.policy import Policy, waivers_at
+from orchestrator.model.version import TOOL_VERSION
 
 VERSION = "1.6.0"
 _CLASS, _CREATE = 2003, 1
@@ -75,7 +75,7 @@ def _events(
                 "product": {
                     "name": "anlan",
                     "vendor_name": "Anlan",
-                    "version": version("anlan"),
+                    "version": TOOL_VERSION,
                 },
             },
             "finding_info": {

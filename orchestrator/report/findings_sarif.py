@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from importlib.metadata import version
 from typing import Any
 
 from orchestrator.model.canonical import sha256
 from orchestrator.model.policy import Policy, waivers_at
+from orchestrator.model.version import TOOL_VERSION
 
 _SCHEMA = (
     "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
@@ -31,7 +31,7 @@ def to_sarif(document: Mapping[str, Any], policies: Mapping[str, Policy], enviro
         "tool": {
             "driver": {
                 "name": "anlan",
-                "version": version("anlan"),
+                "version": TOOL_VERSION,
                 "rules": [_rule(one, policies[one["policy"]]) for one in findings],
             }
         },

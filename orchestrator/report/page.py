@@ -7,7 +7,6 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cache
 from importlib import resources
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 
 from orchestrator.evidence import layout
 from orchestrator.evidence.contents import contents_of
+from orchestrator.model.version import TOOL_VERSION
 from orchestrator.report import charts
 from orchestrator.report.build import build, document
 from orchestrator.report.view import Outage, Step, View
@@ -35,7 +35,7 @@ def render_bundle(files: Mapping[str, bytes]) -> bytes | None:
     """
     contents = contents_of(files)
     plan = document(contents, layout.PLAN, "plan")
-    if plan["tool"]["version"] != version("anlan"):
+    if plan["tool"]["version"] != TOOL_VERSION:
         return None
     return render_page(build(contents)).encode()
 

@@ -312,9 +312,11 @@ def test_work_is_spread_and_a_process_that_dies_is_said() -> None:
     assert "ended by itself" in done.stdout
 
 
+# A process in the background of a shell starts with SIGINT ignored.
 _SLOW = """\
-import os, sys, time
+import os, signal, sys, time
 from orchestrator.evidence.period import parallel
+signal.signal(signal.SIGINT, signal.default_int_handler)
 def work(number):
     os.write(1, b"began\\n")
     time.sleep(float(sys.argv[1]))

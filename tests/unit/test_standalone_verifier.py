@@ -24,7 +24,8 @@ from run_samples import Sample, record
 
 from orchestrator.cli import main
 from orchestrator.evidence import EvidenceStore, LocalSigner
-from orchestrator.report import render
+from orchestrator.evidence.bundle import unpack
+from orchestrator.report import render, render_bundle
 from orchestrator.verifier import build
 from orchestrator.verifier import main as first_file
 from tests.standalone import Twin
@@ -167,3 +168,16 @@ def test_the_command_writes_it_and_prints_its_digest(
     said = json.loads(capsys.readouterr().out)
     assert (ended.value.code, said["sha256"]) == (0, hashlib.sha256(out.read_bytes()).hexdigest())
     assert said["size_bytes"] == out.stat().st_size
+
+
+def test_a_report_is_rendered_again_without_reading_the_archive_of_the_verifier(
+    monkeypatch: pytest.MonkeyPatch, handed_over: Path
+) -> None:
+    """`importlib.metadata` keeps a zip open, which forked processes would read over each other."""
+
+    def read(name: str) -> str:
+        raise AssertionError(f"the metadata of {name} are read")
+
+    monkeypatch.setattr("importlib.metadata.distribution", read)
+    contents = unpack((handed_over / "good.zip").read_bytes())
+    assert render_bundle(contents) == contents["report.html"]

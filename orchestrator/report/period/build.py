@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from typing import Any
 
 from orchestrator.model.fact import timestamp
 from orchestrator.model.period import Period
 from orchestrator.model.policy import STATUSES
+from orchestrator.model.version import TOOL_VERSION
 from orchestrator.report.period import findings, measures
 from orchestrator.report.period.attention import actions_of, attention_of
 from orchestrator.report.period.calendar import UNKNOWN_TIER, Calendar, calendar_of, tier_at
@@ -83,7 +83,7 @@ def build_period(
         tiers=_tiers(period, runs),
         origin=period.origin,
         log_size=period.log_size,
-        rendered_by=version("anlan"),
+        rendered_by=TOOL_VERSION,
         recorded_until=max((run.ended_at for run in runs), default=None),
         recovery=_worst([one.state for one in drills]),
         compliance=_compliance(policies),
