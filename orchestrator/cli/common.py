@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -142,3 +143,14 @@ def fail(error: AnlanError) -> int:
 def warn(text: str) -> None:
     """Say on standard error what went wrong without harm."""
     click.echo(f"warning: {text}", err=True)
+
+
+def moment(text: str, option: str) -> datetime:
+    """Return the moment that an option names; without a zone it is UTC. Raises InputError."""
+    try:
+        found = datetime.fromisoformat(text)
+        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:
+        raise InputError(
+            f"{text!r} is no time", "write 2026-10-01 or 2026-10-01T08:00:00Z", path=option
+        ) from error

@@ -58,7 +58,10 @@ def prune(
     from orchestrator.engine import prune as engine  # noqa: PLC0415
 
     state, now = common.state_directory(), datetime.now(UTC)
-    found, limit = common.find_environment(environment), _moment(before)
+    found, limit = (
+        common.find_environment(environment),
+        common.moment(before, "--before") if before else None,
+    )
     bundles = _bundles(found)
     status = common.progress_console().status("reading the log and the runs")
     with engine.alone(state), status:
@@ -154,18 +157,6 @@ def _bundles(environment: Environment) -> SiteBundles:
     from orchestrator.engine.site_bundles import site_bundles  # noqa: PLC0415
 
     return site_bundles(environment, Secrets(environment))
-
-
-def _moment(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise InputError(
-            f"{text!r} is no time", "write 2026-01-01 or 2026-01-01T08:00:00Z", path="--before"
-        ) from error
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _say(

@@ -141,7 +141,7 @@ def span_of(wished: Wished, now: datetime) -> tuple[datetime, datetime]:
         following = (year + 1, 1) if month == 12 else (year, month + 1)
         since, until = datetime(year, month, 1, tzinfo=UTC), datetime(*following, 1, tzinfo=UTC)
     elif wished.since and wished.until:
-        since, until = _moment(wished.since, "--from"), _moment(wished.until, "--to")
+        since, until = common.moment(wished.since, "--from"), common.moment(wished.until, "--to")
     else:
         raise InputError(
             "the period is not given", "name --from and --to, or --month", path="--environment"
@@ -158,16 +158,6 @@ def span_of(wished: Wished, now: datetime) -> tuple[datetime, datetime]:
             f"--to {now:%Y-%m-%dT%H:%MZ} is the latest",
         )
     return since, until
-
-
-def _moment(text: str, path: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise InputError(
-            f"{text!r} is no time", "write 2026-10-01 or 2026-10-01T08:00:00Z", path=path
-        ) from error
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def write_period(

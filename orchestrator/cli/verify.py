@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -207,19 +207,8 @@ def load_checkpoint(file: Path | None) -> Checkpoint | None:
 
 
 def moment(text: str, option: str) -> datetime | None:
-    """Return the moment that an option names, None when empty; without a zone it is UTC.
-
-    Raises InputError.
-    """
-    if not text:
-        return None
-    try:
-        found = datetime.fromisoformat(text)
-        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
-    except (ValueError, OverflowError) as error:
-        raise InputError(
-            f"{text!r} is no time", "write 2026-10-01 or 2026-10-01T08:00:00Z", path=option
-        ) from error
+    """Return the moment that an option names, None when it is empty. Raises InputError."""
+    return common.moment(text, option) if text else None
 
 
 @contextmanager

@@ -20,10 +20,10 @@ from orchestrator.drivers.files import sync_directory
 from orchestrator.engine import runs
 from orchestrator.engine.finish import bundle_path
 from orchestrator.engine.runs import Run
-from orchestrator.evidence import EvidenceStore, dsse
+from orchestrator.evidence import EvidenceStore, dsse, layout
 from orchestrator.evidence.bindings import Problem
-from orchestrator.evidence.keys import PublicKey, load_public_key
-from orchestrator.evidence.outcomes import KEYS, Outcome, outcomes
+from orchestrator.evidence.keys import PublicKey, load_public_keys
+from orchestrator.evidence.outcomes import Outcome, outcomes
 from orchestrator.evidence.retained import holds, kept, retention, tombstones
 from orchestrator.evidence.retained.retention import AtSite, Candidate, Decision, Reason
 from orchestrator.evidence.retained.tombstones import Tombstone
@@ -153,7 +153,7 @@ def buried(state: Path, environment: str) -> list[str]:
 
 def kept_keys(state: Path) -> list[PublicKey]:
     """Return the public keys that signed in this state directory. Raises InputError."""
-    return [load_public_key(path) for path in sorted((state / KEYS).glob("*.pub"))]
+    return load_public_keys(state / layout.KEYS)
 
 
 def _sound(

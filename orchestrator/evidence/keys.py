@@ -99,6 +99,11 @@ def load_public_key(path: Path) -> PublicKey:
         ) from error
 
 
+def load_public_keys(folder: Path) -> list[PublicKey]:
+    """Return the keys of a folder's *.pub files, in order of their names. Raises InputError."""
+    return [load_public_key(path) for path in sorted(folder.glob("*.pub"))]
+
+
 def holds(key: PublicKey, signature: bytes, message: bytes) -> bool:
     """Whether the signature is this key's over `message`, in the one form that counts.
 

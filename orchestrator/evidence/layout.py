@@ -16,8 +16,8 @@ PROOFS = {kind: f"log/{kind}.tlog-proof" for kind in ("plan", "controls", "run")
 GROWTH, REPORT = "log/growth", "report.html"
 RAW, RULES, APPROVALS, WAIVERS = "raw/", "policy/", "raw/approvals/", "raw/waivers/"
 
-BUNDLES = "evidence/bundles"
-"""Where a state directory keeps the bundles, each named by its run."""
+BUNDLES, KEYS = "evidence/bundles", "evidence/keys"
+"""Where a state directory keeps the bundles, each named by its run, and who signed, by key id."""
 
 RUN_DIRECTORY = {
     "plan.json": PLAN,

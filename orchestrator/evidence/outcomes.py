@@ -11,14 +11,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from orchestrator.evidence import dsse, statement
+from orchestrator.evidence import dsse, layout, statement
 from orchestrator.evidence.bindings import Problem
-from orchestrator.evidence.keys import PublicKey, load_public_key
+from orchestrator.evidence.keys import PublicKey, load_public_keys
 from orchestrator.evidence.tlog import log
 from orchestrator.model.canonical import sha256, strict_loads
 from orchestrator.model.fact import parse_timestamp
 
-KEYS = "evidence/keys"
 _STATEMENT = "statements/run.dsse.json"
 
 
@@ -39,7 +38,7 @@ def outcomes(state: Path, environment: str) -> tuple[list[Outcome], list[Problem
     plan that lies beside it. Raises InputError when a kept key cannot be read,
     InfrastructureError when the log cannot.
     """
-    keys = [load_public_key(path) for path in sorted((state / KEYS).glob("*.pub"))]
+    keys = load_public_keys(state / layout.KEYS)
     logged = {
         entry.statement for entry in log.log_of(state, environment).entries() if entry.kind == "run"
     }

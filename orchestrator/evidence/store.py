@@ -50,7 +50,7 @@ class EvidenceStore:
         self._vouchers = vouchers or Vouchers()
         self._warn = warn
         self._spread = spread
-        self._keys = state_dir / "evidence" / "keys"
+        self._keys = state_dir / layout.KEYS
         self._signer = signer
 
     def record_schedule(self, record: Mapping[str, Any]) -> Entry:

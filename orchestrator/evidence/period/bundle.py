@@ -8,8 +8,8 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-from orchestrator.evidence import bundle, dsse, layout, outcomes, schedules
-from orchestrator.evidence.keys import Signer, load_public_key
+from orchestrator.evidence import bundle, dsse, layout, schedules
+from orchestrator.evidence.keys import Signer, load_public_keys
 from orchestrator.evidence.period import layout as period_layout
 from orchestrator.evidence.period import logged, stored
 from orchestrator.evidence.period.layout import Selection
@@ -21,7 +21,6 @@ from orchestrator.model.canonical import sha256
 from orchestrator.model.errors import InfrastructureError, InputError
 from orchestrator.model.fact import timestamp
 
-BUNDLES = "evidence/bundles"
 Progress = Callable[[int, int], None]
 """Called with how many of how many runs are done."""
 
@@ -56,7 +55,7 @@ def snapshot(state: Path, environment: str) -> Snapshot:
             "name an environment that ran a drill, and its state directory (--state-dir)",
             file=str(state / log.FOLDER),
         )
-    keys = [load_public_key(path) for path in sorted((state / outcomes.KEYS).glob("*.pub"))]
+    keys = load_public_keys(state / layout.KEYS)
 
     def read_all(read: tiles.Read) -> Snapshot:
         entries, checkpoint = log.verify(read, keys)
@@ -115,7 +114,7 @@ def export(
         raise InputError(
             f"no bundle of {', '.join(missing[:5])}{' …' if missing[5:] else ''}",
             "make it: `anlan evidence export RUN`",
-            file=str(state / BUNDLES),
+            file=str(state / layout.BUNDLES),
         )
     files: list[dict[str, object]] = []
     with stored.written(out) as archive:
@@ -214,4 +213,4 @@ def _read(file: Path) -> bytes:
 
 
 def _bundle(state: Path, run_id: str) -> Path:
-    return state / BUNDLES / f"{run_id}.zip"
+    return state / layout.BUNDLES / f"{run_id}.zip"

@@ -111,7 +111,7 @@ def period_from_state(state: Path, environment: str, since: datetime, until: dat
     log or a plan's statement is gone, InfrastructureError when the log does not hold.
     """
     taken = period_bundle.snapshot(state, environment)
-    folder = state / period_bundle.BUNDLES
+    folder = state / layout.BUNDLES
 
     def run(run_id: str) -> dict[str, bytes]:
         file = folder / f"{run_id}.zip"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from orchestrator.evidence import dsse, schedules
+from orchestrator.evidence import dsse, layout, schedules
 from orchestrator.evidence.keys import PublicKey, parse_public_key
 from orchestrator.evidence.persons import attestations
 from orchestrator.evidence.retained import holds, kept, tombstones
@@ -23,7 +23,6 @@ from orchestrator.evidence.tlog.note import Checkpoint
 from orchestrator.model.errors import InputError
 
 KEYS = "keys"
-KEYS_FOLDER = "evidence/keys"
 STATEMENTS = {
     schedules.KIND: schedules.FOLDER,
     tombstones.KIND: tombstones.FOLDER,
@@ -112,7 +111,7 @@ def _standing(state: Path, environment: str, read: tiles.Read) -> Standing | Non
     leaves = tiles.entries(checkpoint.size, lambda path: edge.get(path) or read(path))
     entries = tuple(parse_entry(leaf, index) for index, leaf in enumerate(leaves))
     keys = {
-        path.name: path.read_bytes() for path in sorted((state / KEYS_FOLDER).glob("[!.]*.pub"))
+        path.name: path.read_bytes() for path in sorted((state / layout.KEYS).glob("[!.]*.pub"))
     }
     return Standing(state, environment, head, checkpoint, edge, entries, keys)
 

@@ -58,7 +58,7 @@ class Restoration:
             self._run(run_id, entries, every)
         for name, pem in beside.items():
             if name in self.signers:  # who signed nothing of this is nobody
-                self._write(f"{mirror.KEYS_FOLDER}/{name.removeprefix('sha256:')}.pub", pem)
+                self._write(f"{layout.KEYS}/{name.removeprefix('sha256:')}.pub", pem)
 
     def _log(self) -> None:
         journal = log.log_of(self.state, self.environment)
