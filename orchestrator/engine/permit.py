@@ -59,7 +59,7 @@ def require(run: Run, state: Path, now: datetime) -> None:
 
 
 def add(run: Run, envelope: bytes) -> tuple[str, bool]:
-    """Keep what an approver signed (`evidence.approvals.decide`) with a run that has not begun.
+    """Keep what an approver signed (`persons.approvals.decide`) with a run that has not begun.
 
     Returns the approver's name, and whether it was new: the same word again changes nothing. Safe
     under kill -9 and several approvers at once. Raises InputError for what is no approver's word
