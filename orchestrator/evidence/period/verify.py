@@ -255,9 +255,13 @@ class _Period:
 
     def _tombstones(self) -> Iterator[tombstones.Tombstone]:
         """What the tombstones of the period's removed runs say."""
-        for run_id, entry in self.selection.removed.items():
-            path = period_layout.tombstone_path(entry)
-            before = {e.kind: e for e in self.entries[: entry.index] if e.run_id == run_id}
+        removed = self.selection.removed
+        of_runs: dict[str, dict[str, Entry]] = {run_id: {} for run_id in removed}
+        for one in self.entries:
+            if one.run_id in of_runs and one.index < removed[one.run_id].index:
+                of_runs[one.run_id][one.kind] = one
+        for run_id, entry in removed.items():
+            path, before = period_layout.tombstone_path(entry), of_runs[run_id]
             if path not in self.archive.members or "plan" not in before:
                 continue  # said already
             payload = self._payload(path, statement.PAYLOAD_TYPE)
