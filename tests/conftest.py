@@ -4,6 +4,8 @@ the command that users have, and destroyed at the end, when nothing of it may be
 `make test` runs two sessions side by side (pytest-xdist): each has an environment of its own, and
 the tests of a file stay together. With ANLAN_TEST_ENVIRONMENT naming a descriptor, that environment
 is used and left as it was found (in one session: `-n 0`).
+
+After a test that failed the environment is brought back, so that the next one says what it has to.
 """
 
 from __future__ import annotations
@@ -11,7 +13,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+import warnings
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from orchestrator.drivers.lease import LeaseFile
 from orchestrator.model.environment import Environment, load_environment
 from stacks.automation import PROJECT
 from stacks.components.ground import processes
@@ -34,6 +38,7 @@ SESSION = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 _ADDRESSES = {
     name: f"127.0.14.{10 * SESSION + n}" for n, name in enumerate(("a", "b", "common"), 1)
 }
+_FAILED = pytest.StashKey[bool]()
 _PORTS_BASE = 24000 + 1000 * SESSION
 
 
@@ -103,6 +108,41 @@ def stack(place: Place) -> Path:
 def environment(place: Place) -> Environment:
     """An environment whose site a is primary and b streams."""
     return load_environment(place.link / "environment.json")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Remember that a test failed."""
+    report = yield
+    if report.failed:
+        item.stash[_FAILED] = True
+    return report
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(
+    item: pytest.Item, nextitem: pytest.Item | None
+) -> Generator[None, None, None]:
+    """Bring the environment back after a test that failed, once its own fixtures were."""
+    try:
+        yield
+    except BaseException:
+        item.stash[_FAILED] = True
+        raise
+    finally:
+        arguments = getattr(item, "funcargs", {})
+        if nextitem and item.stash.get(_FAILED, False) and "environment" in arguments:
+            _bring_back(arguments["environment"], arguments["place"], item.nodeid)
+
+
+def _bring_back(environment: Environment, place: Place, after: str) -> None:
+    holder = LeaseFile(environment.lease_file).current()
+    take_over = ["--take-over", holder.run_id] if holder.is_held else []
+    done = anlan(place.state, "env", "restore", place.name, *take_over)
+    said = f"after {after}: {done.stdout}{done.stderr}"
+    warnings.warn(said, stacklevel=1)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
