@@ -26,6 +26,7 @@ from period_samples import (
     MISSED,
     OCTOBER,
     PASSED,
+    REMOVED,
     SINCE,
     UNFINISHED,
     UNTIL,
@@ -627,3 +628,118 @@ def test_not_a_byte_of_the_bundle_can_be_changed(tmp_path: Path) -> None:
         found = verify_period(changed_file, trust, REDERIVE, processes=1)
         assert found.status != "VALID", where
         assert found.problems, where
+
+
+# Removed runs: a thief who would make a failed one vanish signs a tombstone of it. ---------------
+
+
+@pytest.fixture
+def autumn(tmp_path: Path) -> Made:
+    """A state with a run of September that is to be removed."""
+    made = Made(tmp_path / "autumn", LocalSigner(Ed25519PrivateKey.generate()))
+    samples.finished(made, samples.september())
+    return made
+
+
+def of_september(made: Made, folder: Path) -> Forger:
+    packed = made.export(folder / "september.zip", SINCE - timedelta(days=60), SINCE)
+    return forger(made, packed, folder)
+
+
+def found_in(forge: Forger, edits: Files) -> dict[str, str]:
+    """Code → path of what is said of a bundle that is truly signed."""
+    return {one.code: one.path for one in forge.check(forge.seal(edits)).problems}
+
+
+def test_a_run_is_removed_before_its_retention_is_over(autumn: Made, tmp_path: Path) -> None:
+    samples.bury(autumn, samples.september(), days=4000)
+    forge = of_september(autumn, tmp_path)
+    (path,) = (one for one in forge.contents if one.startswith("tombstones/"))
+    assert found_in(forge, {}) == {"pruned-early": path}
+
+
+def test_a_run_is_removed_as_if_it_had_ended_long_before_it_began(
+    autumn: Made, tmp_path: Path
+) -> None:
+    def change(said: dict[str, Any]) -> None:
+        said["startedAt"] = said["endedAt"] = "2020-01-01T00:00:00.000Z"
+
+    samples.bury(autumn, samples.september(), days=200, change=change)
+    assert set(found_in(of_september(autumn, tmp_path), {})) == {"pruned-early"}
+
+
+def test_a_run_is_removed_under_a_legal_hold(autumn: Made, tmp_path: Path) -> None:
+    samples.hold(autumn, REMOVED, held=True, at=SINCE)
+    samples.bury(autumn, samples.september())
+    forge = of_september(autumn, tmp_path)
+    (hold,) = (one for one in forge.contents if one.startswith("statements/"))
+    assert set(found_in(forge, {})) == {"pruned-held"}
+    assert found_in(forge, {hold: None}) == {"missing-file": hold}
+    other: Files = {hold: forge.contents[hold].replace(b'"payload":"', b'"payload":"AA')}
+    assert {"bad-signature", "bad-statement"} <= set(found_in(forge, other))
+
+
+def test_the_hold_of_a_removed_run_is_exchanged_for_its_release(
+    autumn: Made, tmp_path: Path
+) -> None:
+    """The release is a true one, of before."""
+    samples.hold(autumn, REMOVED, held=False, at=SINCE)
+    (release,) = (autumn.state / "evidence/statements").iterdir()
+    samples.hold(autumn, REMOVED, held=True, at=SINCE + timedelta(days=1))
+    samples.bury(autumn, samples.september())
+    forge = of_september(autumn, tmp_path)
+    (hold,) = (one for one in forge.contents if one.startswith("statements/"))
+    assert found_in(forge, {hold: release.read_bytes()}) == {"bad-statement": hold}
+
+
+def test_a_tombstone_is_logged_before_the_run_that_it_is_for(tmp_path: Path) -> None:
+    """Whatever comes of that run then, it would be gone."""
+    made = Made(tmp_path / "state", LocalSigner(Ed25519PrivateKey.generate()))
+    samples.finished(made, replace(samples.september(), run_id="restore-before"))
+    planned = datetime(2026, 10, 5, tzinfo=UTC)
+    before = planned - timedelta(hours=1)
+    samples.bury(made, samples.september(), at=before, statements_of="restore-before")
+    samples.finished(made, replace(samples.september(), started_at=planned, lost=4))
+    forge = of_september(made, tmp_path)
+    assert set(found_in(forge, {})) == {"bad-tombstone"}
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (lambda said: said.update(runId="another"), "bad-tombstone"),
+        (lambda said: said.update(environment="another"), "bad-tombstone"),
+        (lambda said: said["statements"].update(run="00" * 32), "bad-tombstone"),
+        (lambda said: said["statements"].pop("controls"), "bad-tombstone"),
+    ],
+)
+def test_a_tombstone_is_about_something_else(
+    autumn: Made, tmp_path: Path, change: Callable[[dict[str, Any]], Any], code: str
+) -> None:
+    samples.bury(autumn, samples.september(), change=change)
+    assert set(found_in(of_september(autumn, tmp_path), {})) == {code}
+
+
+def test_a_tombstone_is_left_out_or_signed_by_another(autumn: Made, tmp_path: Path) -> None:
+    samples.bury(autumn, samples.september())
+    forge = of_september(autumn, tmp_path)
+    assert found_in(forge, {}) == {}
+    (path,) = (one for one in forge.contents if one.startswith("tombstones/"))
+    assert found_in(forge, {path: None}) == {"missing-file": path}
+    payload = dsse.parse(forge.contents[path]).payload
+    stranger = LocalSigner(Ed25519PrivateKey.generate())
+    resigned = dsse.sign(payload, statement.PAYLOAD_TYPE, stranger).to_bytes()
+    assert found_in(forge, {path: resigned}) == {"untrusted-signer": path}
+
+
+def test_a_removed_run_is_called_finished(autumn: Made, tmp_path: Path) -> None:
+    """Its bundle was kept, and comes back beside its tombstone."""
+    content = (autumn.state / "evidence/bundles" / f"{REMOVED}.zip").read_bytes()
+    samples.bury(autumn, samples.september())
+    forge = of_september(autumn, tmp_path)
+
+    def change(manifest: dict[str, Any]) -> None:
+        manifest["runs"], manifest["removed"] = [REMOVED], []
+
+    packed = forge.seal({run_path(REMOVED): content}, change)
+    assert forge.codes(packed) == {"missing-run", "unlogged-run"}

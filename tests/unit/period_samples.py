@@ -8,15 +8,22 @@ A failover of 20 November never ended. One restore passed in October, another in
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from run_samples import ORIGIN_NS, Clock, Sample, dump, lines, record, write, write_plan
 
 from orchestrator.evidence import EvidenceStore, LocalSigner
 from orchestrator.evidence.contents import raw_of
 from orchestrator.evidence.layout import read_run_directory
+from orchestrator.evidence.retained import holds, kept, tombstones
+from orchestrator.evidence.retained.retention import Candidate
+from orchestrator.evidence.tlog.log import log_of
+from orchestrator.model.canonical import canonical
 from orchestrator.model.fact import timestamp
 from orchestrator.model.schedule import applied, slots
 from orchestrator.report import render
@@ -113,3 +120,55 @@ def miss(made: Made, sample: Sample) -> Path:
 
 def _restore(run_id: str, started_at: datetime) -> Sample:
     return Sample(drill="restore", run_id=run_id, started_at=started_at, rate=2)
+
+
+REMOVED = "restore-september"
+REMOVED_AT = datetime(2027, 2, 1, tzinfo=UTC)
+REMOVED_DAYS = 100
+
+
+def bury(
+    made: Made,
+    sample: Sample,
+    *,
+    days: int = REMOVED_DAYS,
+    at: datetime = REMOVED_AT,
+    statements_of: str = "",
+    change: Callable[[dict[str, Any]], Any] = lambda said: None,
+) -> None:
+    """Log a tombstone of a run as pruning does, and remove the run.
+
+    Whoever holds the environment's key can sign any: with the statements of another run, with what
+    `change` makes of it.
+    """
+    about = statements_of or sample.run_id
+    entries = log_of(made.state, "local").entries()
+    digests = {
+        entry.kind: entry.statement
+        for entry in entries
+        if entry.run_id == about and entry.kind in tombstones.STATEMENTS
+    }
+    ended = sample.started_at + timedelta(minutes=2)
+    run = Candidate(
+        *(sample.run_id, sample.drill, "pass", False, sample.started_at, ended),
+        *(days, digests, "ab" * 32),
+    )
+    payload = tombstones.payload_of("local", run, {"a": None}, by="operator-1", at=at)
+    said = json.loads(payload)
+    change(said["predicate"])
+    one = kept.ToLog(tombstones.KIND, sample.run_id, canonical(said), None, tombstones.FOLDER)
+    made.store(at).record_statement("local", one)
+    shutil.rmtree(made.state / "runs" / sample.run_id, ignore_errors=True)
+    (made.state / "evidence/bundles" / f"{sample.run_id}.zip").unlink(missing_ok=True)
+
+
+def hold(made: Made, run_id: str, *, held: bool, at: datetime) -> None:
+    """Log that a run is held from now on, or released."""
+    plan = next(one for one in log_of(made.state, "local").entries() if one.run_id == run_id)
+    payload = holds.payload_of("local", plan, held=held, by="counsel", reason="matter 4711", at=at)
+    made.store(at).record_statement("local", kept.ToLog(holds.KIND, run_id, payload))
+
+
+def september() -> Sample:
+    """The run that `bury` is about in tests."""
+    return _restore(REMOVED, datetime(2026, 9, 30, 9, tzinfo=UTC))

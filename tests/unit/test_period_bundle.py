@@ -25,6 +25,7 @@ from period_samples import (
     NOW,
     OCTOBER,
     PASSED,
+    REMOVED,
     SINCE,
     SLOTS,
     UNFINISHED,
@@ -144,6 +145,49 @@ def test_a_period_without_a_run_is_valid_and_says_so(made: Made, tmp_path: Path)
     out = made.export(tmp_path / "none.zip", SINCE - timedelta(days=90), SINCE - FOUR_DAYS)
     found = check(made, out)
     assert (found.status, found.summary["runs"]) == ("VALID", [])
+
+
+def with_removed(folder: Path, *said: tuple[bool, datetime]) -> Made:
+    """A state with a run of September that was removed, after holds and releases of it."""
+    made = Made(folder, LocalSigner(Ed25519PrivateKey.generate()))
+    samples.finished(made, samples.september())
+    for is_held, at in said:
+        samples.hold(made, REMOVED, held=is_held, at=at)
+    samples.bury(made, samples.september())
+    return made
+
+
+def test_a_removed_run_is_in_the_period_by_its_tombstone(tmp_path: Path) -> None:
+    made = with_removed(tmp_path / "state")
+    out = made.export(tmp_path / "period.zip", SINCE - timedelta(days=60), SINCE)
+    found = check(made, out)
+    assert (found.status, found.problems) == ("VALID", ())
+    assert found.summary["runs"] == []
+    assert found.summary["removed"] == [
+        {
+            **{"run_id": REMOVED, "drill": "restore", "verdict": "pass", "evidence_days": 100},
+            **{"started_at": "2026-09-30T09:00:00.000Z", "ended_at": "2026-09-30T09:02:00.000Z"},
+            **{"bundle": "ab" * 32, "removed_by": "operator-1", "entry": 3},
+            "removed_at": "2027-02-01T00:00:00.000Z",
+        }
+    ]
+    (one,) = period_of(out).removed
+    assert (one.run_id, one.drill) == (REMOVED, "restore")
+    assert period_from_state(made.state, "local", SINCE - timedelta(days=60), SINCE).removed == (
+        one,
+    )
+    later = check(made, made.export(tmp_path / "later.zip", SINCE, UNTIL))
+    assert (later.status, later.summary["removed"]) == ("VALID", [])
+
+
+def test_the_release_of_a_removed_run_comes_with_its_tombstone(tmp_path: Path) -> None:
+    october, november = SINCE - FOUR_DAYS, SINCE + FOUR_DAYS
+    made = with_removed(tmp_path / "state", (True, october), (False, november))
+    out = made.export(tmp_path / "period.zip", SINCE - timedelta(days=60), SINCE)
+    with zipfile.ZipFile(out) as archive:
+        (path,) = [one for one in archive.namelist() if one.startswith("statements/")]
+        assert json.loads(archive.read(path))["signatures"]
+    assert check(made, out).status == "VALID"
 
 
 def test_several_processes_give_the_same_answer(made: Made, tmp_path: Path) -> None:

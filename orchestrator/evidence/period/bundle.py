@@ -13,7 +13,7 @@ from orchestrator.evidence.keys import Signer, load_public_keys
 from orchestrator.evidence.period import layout as period_layout
 from orchestrator.evidence.period import logged, stored
 from orchestrator.evidence.period.layout import Selection
-from orchestrator.evidence.retained import tombstones
+from orchestrator.evidence.retained import kept, tombstones
 from orchestrator.evidence.tlog import log, merkle, tiles
 from orchestrator.evidence.tlog.entries import Entry
 from orchestrator.evidence.tlog.note import Checkpoint
@@ -156,8 +156,16 @@ def _contents(
         for entry in taken.entries
         if entry.kind == schedules.KIND
     }
+    held = {
+        period_layout.hold_path(entry): entry
+        for entry in period_layout.holds_of(taken.entries, selection)
+    }
     buried = {period_layout.tombstone_path(entry): entry for entry in selection.removed.values()}
-    for folder, entries in ((schedules.FOLDER, applied), (tombstones.FOLDER, buried)):
+    for folder, entries in (
+        (schedules.FOLDER, applied),
+        (kept.FOLDER, held),
+        (tombstones.FOLDER, buried),
+    ):
         for path, entry in sorted(entries.items()):
             yield path, _statement(state / folder / Path(path).name, entry)
 

@@ -19,6 +19,7 @@ SCHEMA = "anlan.period/v1"
 MANIFEST_TYPE = "application/vnd.anlan.period-manifest+json"
 LOG, RUNS, PLANS, SCHEDULES = "log/", "runs/", "plans/", "schedules/"
 TOMBSTONES, TOMBSTONE = "tombstones/", "tombstone"
+STATEMENTS, HOLD = "statements/", "hold"
 OWN = frozenset({layout.MANIFEST, layout.MANIFEST_ENVELOPE})
 
 
@@ -72,6 +73,27 @@ def tombstone_path(entry: Entry) -> str:
     return f"{TOMBSTONES}{entry.statement}.dsse.json"
 
 
+def hold_path(entry: Entry) -> str:
+    """Where the statement of a legal hold or of its release is."""
+    return f"{STATEMENTS}{entry.statement}.dsse.json"
+
+
+def before_removal(entries: Sequence[Entry], selection: Selection) -> dict[str, dict[str, Entry]]:
+    """Return removed run → kind → the last entry about it that is older than its tombstone."""
+    found: dict[str, dict[str, Entry]] = {run_id: {} for run_id in selection.removed}
+    for entry in entries:
+        tombstone = selection.removed.get(entry.run_id)
+        if tombstone is not None and entry.index < tombstone.index:
+            found[entry.run_id][entry.kind] = entry
+    return found
+
+
+def holds_of(entries: Sequence[Entry], selection: Selection) -> list[Entry]:
+    """Return the entry that says last whether a removed run is held, of each that has one."""
+    of_runs = before_removal(entries, selection).values()
+    return [of_run[HOLD] for of_run in of_runs if HOLD in of_run]
+
+
 def paths_of(entries: Sequence[Entry], selection: Selection) -> set[str]:
     """Return every path that the bundle of these runs of this log has, but its manifest's."""
     return {
@@ -81,6 +103,7 @@ def paths_of(entries: Sequence[Entry], selection: Selection) -> set[str]:
         *map(run_path, selection.finished),
         *map(plan_path, selection.unfinished),
         *map(tombstone_path, selection.removed.values()),
+        *map(hold_path, holds_of(entries, selection)),
     }
 
 

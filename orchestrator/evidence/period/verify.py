@@ -25,7 +25,7 @@ from orchestrator.evidence.period import logged, parallel, stored
 from orchestrator.evidence.period.bindings import Asked
 from orchestrator.evidence.period.layout import Selection
 from orchestrator.evidence.period.runs import Examined, examine, row_of
-from orchestrator.evidence.retained import kept, tombstones
+from orchestrator.evidence.retained import holds, kept, tombstones
 from orchestrator.evidence.status import status_of
 from orchestrator.evidence.tlog import log, merkle, tiles
 from orchestrator.evidence.tlog.entries import Entry, LogError
@@ -255,14 +255,10 @@ class _Period:
 
     def _tombstones(self) -> Iterator[tombstones.Tombstone]:
         """What the tombstones of the period's removed runs say."""
-        removed = self.selection.removed
-        of_runs: dict[str, dict[str, Entry]] = {run_id: {} for run_id in removed}
-        for one in self.entries:
-            if one.run_id in of_runs and one.index < removed[one.run_id].index:
-                of_runs[one.run_id][one.kind] = one
-        for run_id, entry in removed.items():
-            path, before = period_layout.tombstone_path(entry), of_runs[run_id]
-            if path not in self.archive.members or "plan" not in before:
+        for run_id, before in period_layout.before_removal(self.entries, self.selection).items():
+            entry = self.selection.removed[run_id]
+            path = period_layout.tombstone_path(entry)
+            if path not in self.archive.members:
                 continue  # said already
             payload = self._payload(path, statement.PAYLOAD_TYPE)
             try:
@@ -272,8 +268,21 @@ class _Period:
                 self.say("bad-tombstone", path, str(error))
                 continue
             if payload is not None:
-                self.problems += tombstones.early(stone, entry, before, path)
+                hold = self._hold(before[holds.KIND]) if holds.KIND in before else None
+                self.problems += tombstones.early(stone, entry, before, hold, path)
                 yield stone
+
+    def _hold(self, entry: Entry) -> holds.Hold | None:
+        """What an entry says about holding its run; None (and a problem) when it cannot be read."""
+        path = period_layout.hold_path(entry)
+        if path not in self.archive.members:
+            return None  # said already
+        self._payload(path, statement.PAYLOAD_TYPE)
+        try:
+            return holds.of_run(kept.parse(self.read(path)), entry)
+        except ValueError as error:
+            self.say("bad-statement", path, str(error))
+            return None
 
     def _due(self, since: datetime, until: datetime) -> Iterator[Slot]:
         """The runs that the schedules of the log made due in the period and it does not have."""

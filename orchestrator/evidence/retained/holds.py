@@ -76,8 +76,14 @@ def read_or_held(state: Path, entry: Entry, keys: Sequence[PublicKey] | None) ->
 
 
 def _read(state: Path, entry: Entry, keys: Sequence[PublicKey] | None) -> Hold:
-    found = kept.read(state, entry, keys)
+    return of_run(kept.read(state, entry, keys), entry)
+
+
+def of_run(found: kept.Kept, entry: Entry) -> Hold:
+    """Return what a statement says of the run of an entry. Raises KeptError when it is no hold."""
     said = found.predicate
+    if found.digest != entry.statement:
+        raise kept.KeptError(f"entry {entry.index} is another statement")
     if found.predicate_type != predicates.LEGAL_HOLD or said["runId"] != entry.run_id:
         raise kept.KeptError(f"entry {entry.index} is no hold of {entry.run_id}")
     return Hold(said["runId"], said["held"], said["by"], said["reason"], said["at"])

@@ -127,7 +127,9 @@ def removed(
                 problems.append(Problem("bad-tombstone", path, str(error)))
             else:
                 found[stone.run_id] = stone
-                problems += _too_early(state, stone, entry, of_run, keys)
+                hold = of_run.get(holds.KIND)
+                held = holds.read_or_held(state, hold, keys) if hold else None
+                problems += early(stone, entry, of_run, held, f"runs/{stone.run_id}")
         of_run[entry.kind] = entry
     return found, problems
 
@@ -167,6 +169,8 @@ def of_run(
     `before` is what the log had of the run: kind → entry. Raises KeptError when it is none.
     """
     said = found.predicate
+    if "plan" not in before:
+        raise kept.KeptError(f"entry {entry.index} is older than the plan of {entry.run_id}")
     if found.digest != entry.statement:
         raise kept.KeptError(f"entry {entry.index} is another statement")
     if found.predicate_type != predicates.TOMBSTONE or said["runId"] != entry.run_id:
@@ -181,33 +185,20 @@ def of_run(
 
 
 def early(
-    stone: Tombstone, entry: Entry, before: Mapping[str, Entry], path: str
+    stone: Tombstone, entry: Entry, before: Mapping[str, Entry], hold: holds.Hold | None, path: str
 ) -> Iterator[Problem]:
-    """The retention that a tombstone names was over when it was logged.
+    """What says that the run had to be kept when its tombstone was logged.
 
-    A run did not end before its plan was logged, whatever the tombstone says.
+    Its retention, by the days that the tombstone names: a run did not end before its plan was
+    logged, whatever the tombstone says. And `hold`, what was said last about holding it.
     """
     over = max(stone.ended_at, before["plan"].time) + timedelta(days=stone.evidence_days)
     if over > entry.time:
         message = f"was removed {entry.time_text}, its retention ends {timestamp(over)}"
         yield Problem("pruned-early", path, message)
-
-
-def _too_early(
-    state: Path,
-    stone: Tombstone,
-    entry: Entry,
-    before: Mapping[str, Entry],
-    keys: Sequence[PublicKey],
-) -> list[Problem]:
-    """What says that the run had to be kept when its tombstone was logged."""
-    path = f"runs/{stone.run_id}"
-    found = list(early(stone, entry, before, path))
-    hold = holds.read_or_held(state, before[holds.KIND], keys) if holds.KIND in before else None
     if hold is not None and hold.held:
         message = f"was removed under the legal hold of {hold.by}: {hold.reason}"
-        found.append(Problem("pruned-held", path, message))
-    return found
+        yield Problem("pruned-held", path, message)
 
 
 def _tombstone(said: Mapping[str, Any], index: int) -> Tombstone:
