@@ -47,8 +47,9 @@ class Mutation:
 
 
 def execute(server: PostgreSQL, *statements: str, database: str = "postgres") -> None:
-    """Run statements as the superuser, by the local socket."""
+    """Run statements as the superuser, by the local socket; the standby has replayed them then."""
     with server.connect_local(database) as connection:
+        connection.execute("SET synchronous_commit = remote_apply")
         for statement in statements:
             connection.execute(statement.encode())
 
