@@ -130,7 +130,6 @@ def made(tmp_path: Path) -> tuple[Path, Any]:
 def test_the_state_directory_and_a_period_bundle_give_the_same_report(
     made: tuple[Path, Any], tmp_path: Path
 ) -> None:
-    pytest.importorskip("orchestrator.evidence.period.record")
     state, store = made
     asked = ("report", "--environment", "local", "--month", "2026-10", "--format", "json")
     done = anlan(*asked, "--out", tmp_path / "mine.json", state=state)
