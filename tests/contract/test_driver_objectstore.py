@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
+import uuid
 from datetime import UTC, datetime
 
 import pytest
@@ -40,6 +42,19 @@ def test_a_locked_version_cannot_be_deleted_and_is_still_there(store: ObjectStor
     assert store.try_delete_locked(bucket, "test/locked", version).refused
     assert store.get(bucket, "test/locked", version) == b"what happened"
     assert version in {found.version for found in store.versions(bucket, "test/")}
+
+
+@pytest.mark.parametrize("size_bytes", [100, 400_000, 4_000_000])
+def test_what_is_there_already_is_not_stored_again_however_large(
+    store: ObjectStore, size_bytes: int
+) -> None:
+    """The store refuses it before all of it was sent, and closes the connection."""
+    bucket, key = store.bucket("evidence"), f"test/{uuid.uuid4()}"
+    content, other = os.urandom(size_bytes), os.urandom(size_bytes)
+    put = [content, *[content] * 5, other, other, content]
+    stored = [store.put_locked_once(bucket, key, one, days=0.01) for one in put]
+    assert stored == [True, *[False] * 5, True, False, True]
+    assert len(store.versions(bucket, key)) == 3
 
 
 def test_wrong_keys_are_an_error_and_no_refusal(
