@@ -194,8 +194,7 @@ class ObjectStore:
             Body=content,
             ObjectLockMode="COMPLIANCE",
             ObjectLockRetainUntilDate=datetime.now(UTC) + timedelta(days=days),
-            # Named by its value it goes before the content, not after it as a trailer.
-            ChecksumSHA256=base64.b64encode(hashlib.sha256(content).digest()).decode(),
+            ChecksumSHA256=checksum(content),
             **condition,
         )["VersionId"]
 
@@ -336,6 +335,15 @@ class ObjectStore:
             f"the object store {self.settings.url} did not {what}: {error}",
             "start it (program `objectstore`), or correct its keys (role `objectstore`)",
         )
+
+
+def checksum(content: bytes) -> str:
+    """Return the checksum that S3 takes for SHA-256.
+
+    Given by its value it goes before the content; as an algorithm to use, behind it: then the
+    client goes on sending what was refused, and finds the connection closed.
+    """
+    return base64.b64encode(hashlib.sha256(content).digest()).decode()
 
 
 def _code(error: ClientError) -> str:
