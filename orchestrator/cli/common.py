@@ -109,6 +109,23 @@ def find_environment(name: str) -> Environment:
     return load_environment(descriptor_path(name))
 
 
+def write_out(path: Path, content: bytes) -> None:
+    """Write what was asked for to the file that was named, whole or not at all.
+
+    Raises InputError when it cannot be written there.
+    """
+    from orchestrator.evidence.files import write_atomically  # noqa: PLC0415
+
+    try:
+        write_atomically(path, content)
+    except OSError as error:
+        raise InputError(
+            f"cannot be written: {error.strerror}",
+            "name a file in a folder where you may write, and that has room",
+            file=str(path),
+        ) from error
+
+
 def read_folder(folder: Path) -> dict[str, bytes]:
     """Return relative path → content of the YAML files below a folder. Raises InputError."""
     if not folder.is_dir():

@@ -145,7 +145,6 @@ def export(
         raise InputError("--from and --to go with --environment", "a run has no period")
     from orchestrator.engine import runs  # noqa: PLC0415
     from orchestrator.engine.finish import bundle_path  # noqa: PLC0415
-    from orchestrator.evidence.files import write_atomically  # noqa: PLC0415
 
     found = runs.load(state, run or "")
     bundle = bundle_path(state, found.run_id)
@@ -153,7 +152,7 @@ def export(
         rebuild(found, state, bundle)
     name = f"{found.run_id}.zip"
     target = out / name if out and out.is_dir() else out or Path(name)
-    write_atomically(target, bundle.read_bytes())
+    common.write_out(target, bundle.read_bytes())
     if as_json:
         common.emit({"run_id": found.run_id, "bundle": str(target)})
     else:
@@ -190,14 +189,10 @@ def verifier(out: Path, as_json: bool) -> int:
     It is the code of `anlan evidence verify` of this version, and needs Python and the package
     `cryptography` alone. The same version gives the same bytes: compare the sha256.
     """
-    from orchestrator.evidence.files import write_atomically  # noqa: PLC0415
     from orchestrator.verifier import build  # noqa: PLC0415
 
     made = build()
-    try:
-        write_atomically(out, made.content)
-    except OSError as error:
-        raise InputError(f"cannot write it: {error.strerror}", file=str(out)) from error
+    common.write_out(out, made.content)
     if as_json:
         about = {"version": made.version, "size_bytes": len(made.content), "sha256": made.sha256}
         common.emit({"file": str(out), **about})
@@ -267,7 +262,6 @@ def show_checkpoint(environment: str | None, out: Path | None) -> int:
     Whoever keeps it finds out the next time if anything of now was changed or cut off since:
     `anlan evidence log verify ENVIRONMENT --trust KEYFILE --checkpoint FILE`.
     """
-    from orchestrator.evidence.files import write_atomically  # noqa: PLC0415
     from orchestrator.evidence.tlog import log  # noqa: PLC0415
     from orchestrator.evidence.tlog.tiles import CHECKPOINT  # noqa: PLC0415
 
@@ -279,7 +273,7 @@ def show_checkpoint(environment: str | None, out: Path | None) -> int:
     if out is None:
         click.echo(content.decode(), nl=False)
     else:
-        write_atomically(out, content)
+        common.write_out(out, content)
         click.echo(out)
     return 0
 

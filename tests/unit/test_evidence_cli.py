@@ -15,6 +15,7 @@ from unittest import mock
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from run_samples import Sample, record, write_plan
 
 from orchestrator.cli import main
@@ -157,6 +158,11 @@ def test_a_bundle_signed_by_another_is_untrusted(handed_over: Path) -> None:
         ["bundle.zip"],
         ["bundle.zip", "--trust", "evidence.pub", "--not-before", "yesterday"],
         ["bundle.zip", "--trust", "evidence.pub", "--threshold", "0"],
+        ["bundle.zip", "--trust", "evidence.pub", "--environment", ""],
+        ["bundle.zip", "--trust", "evidence.pub", "--run", " "],
+        ["bundle.zip", "--trust", "evidence.pub", "--not-before="],
+        ["bundle.zip", "--trust", "evidence.pub", "--approvals", "bundle.zip"],
+        ["bundle.zip", "--trust", "evidence.pub", "--approvals", "none.yaml"],
     ],
 )
 def test_unusable_input_ends_with_2_and_says_what_is_wrong(
@@ -166,6 +172,34 @@ def test_unusable_input_ends_with_2_and_says_what_is_wrong(
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_private_key_that_is_given_for_another_file_is_not_shown(handed_over: Path) -> None:
+    key = Ed25519PrivateKey.generate().private_bytes(
+        Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+    )
+    (handed_over / "my.key").write_bytes(key)
+    secret = key.decode().splitlines()[1]
+    for option in ("--trust", "--approvals", "--checkpoint"):
+        given = ("bundle.zip", "--trust", "evidence.pub", option, "my.key")
+        done = anlan("evidence", "verify", *given, cwd=handed_over)
+        assert done.returncode == 2, option
+        assert "my.key" in done.stderr and "→" in done.stderr, option
+        assert secret not in done.stderr, option
+
+
+def test_a_place_that_cannot_be_written_ends_with_2_and_is_named(
+    state: Path, handed_over: Path
+) -> None:
+    for command in (
+        ("evidence", "export", SAMPLE.run_id),
+        ("evidence", "log", "checkpoint", "local"),
+        ("evidence", "verifier"),
+    ):
+        # Below a file nothing can be written, by root neither.
+        done = anlan(*command, "--out", "evidence.pub/new", state=state, cwd=handed_over)
+        assert done.returncode == 2, command
+        assert "evidence.pub/new: cannot be written" in done.stderr and "→" in done.stderr
 
 
 def test_list_shows_verdict_log_and_bundle(state: Path) -> None:
@@ -316,6 +350,16 @@ def test_what_is_no_bundle_ends_with_2_and_says_what_to_do(
     assert what in done.stderr
     assert "→" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_zip_that_is_no_bundle_is_not_taken_for_a_run_that_goes_on(tmp_path: Path) -> None:
+    from orchestrator.evidence.bundle import archive
+
+    (tmp_path / "other.zip").write_bytes(archive({"a.txt": b"x"}))
+    done = anlan("report", "other.zip", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "other.zip: it is no bundle: it has no plan/plan.json" in done.stderr
+    assert "resume" not in done.stderr
 
 
 def test_a_bundle_whose_files_are_none_of_a_run_ends_with_2(tmp_path: Path) -> None:
