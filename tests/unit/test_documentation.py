@@ -60,7 +60,7 @@ def commands(page: Path) -> Iterator[str]:
 
 def unknown(line: str) -> str:
     """What of a call there is not: a command or an option; nothing when all is there."""
-    plain = re.split(r" #|[|;&<>]| {3,}", line.replace("\\|", "/"))[0]
+    plain = re.split(r" #|[|;&<>]| {3,}|\)\"", line.replace("\\|", "/"))[0]
     words = shlex.split(re.sub(r"[\[\]()…]", " ", plain))[1:]
     command: click.Command = cli
     context = click.Context(command)
@@ -85,6 +85,31 @@ def test_every_command_and_option_that_is_shown_is_there(page: Path) -> None:
         return  # tells what was, too
     for line in commands(page):
         assert not unknown(line), line
+
+
+def every_command(
+    command: click.Command = cli, name: str = "anlan"
+) -> Iterator[tuple[str, click.Command]]:
+    if not isinstance(command, click.Group):
+        yield name, command
+        return
+    for one in command.list_commands(context := click.Context(command)):
+        found = command.get_command(context, one)
+        assert found is not None
+        yield from every_command(found, f"{name} {one}")
+
+
+@pytest.mark.parametrize(("name", "command"), list(every_command()))
+def test_the_help_of_every_command_has_examples_that_are_of_it(
+    name: str, command: click.Command
+) -> None:
+    shown = re.findall(
+        r"^ +(?:eval \"\$\()?(anlan (?:.*\\\n)*.*)", command.help or "", re.MULTILINE
+    )
+    assert shown
+    for example in shown:
+        assert example.startswith(name)
+        assert not unknown(example.replace("\\\n", " ")), example
 
 
 def test_a_command_or_option_that_is_not_there_is_noticed() -> None:

@@ -276,6 +276,31 @@ def test_a_checkpoint_that_an_auditor_keeps_shows_the_next_time_that_nothing_was
     assert (wrong.returncode, "evidence.pub" in wrong.stderr) == (2, True)
 
 
+def test_a_checkpoint_is_told_to_programs_too(state: Path, tmp_path: Path) -> None:
+    plain = anlan("evidence", "log", "checkpoint", "local", state=state).stdout
+    done = anlan(
+        "evidence", "log", "checkpoint", "--out", "last.txt", "--json", state=state, cwd=tmp_path
+    )
+    told = json.loads(done.stdout)
+    assert told["checkpoint"] == plain == (tmp_path / "last.txt").read_text()
+    assert plain.startswith(f"{told['origin']}\n{told['size']}\n")
+    assert (told["environment"], told["file"]) == ("local", "last.txt")
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "said"), [(None, 2, "has no head"), (b"\xff", 4, "is damaged")]
+)
+def test_a_head_that_is_none_is_not_given_to_an_auditor_to_keep(
+    state: Path, tmp_path: Path, content: bytes | None, code: int, said: str
+) -> None:
+    shutil.copytree(state, there := tmp_path / "state")
+    head = there / "evidence/log/local/checkpoint"
+    head.unlink() if content is None else head.write_bytes(content)
+    done = anlan(*("evidence", "log", "checkpoint", "--out", "last.txt"), state=there, cwd=tmp_path)
+    assert (done.returncode, said in done.stderr) == (code, True), done.stderr
+    assert not (tmp_path / "last.txt").exists()
+
+
 def test_the_log_of_an_environment_that_has_none_ends_with_2(state: Path) -> None:
     for command in (
         ["verify", "other", "--trust", state / "evidence.pub"],
