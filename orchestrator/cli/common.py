@@ -40,10 +40,14 @@ def json_option(function: F) -> F:
 
 
 def state_directory() -> Path:
-    """Return the state directory that this command works with."""
+    """Return the state directory that this command works with. Raises InputError for a file."""
     from stacks import places  # noqa: PLC0415  (not in the standalone verifier)
 
-    return places.state_directory()
+    found = places.state_directory()
+    if found.is_file():
+        todo = "name a folder by --state-dir or ANLAN_STATE_DIR"
+        raise InputError("the state directory is a file", todo, file=str(found))
+    return found
 
 
 def emit(data: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import json
 import os
@@ -13,12 +14,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from unittest import mock
 
+import click
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from run_samples import Sample, record, write_plan
 
-from orchestrator.cli import main
+from orchestrator.cli import main, run
 from orchestrator.evidence import EvidenceStore, LocalSigner
 from orchestrator.report import render
 
@@ -200,6 +202,53 @@ def test_a_place_that_cannot_be_written_ends_with_2_and_is_named(
         done = anlan(*command, "--out", "evidence.pub/new", state=state, cwd=handed_over)
         assert done.returncode == 2, command
         assert "evidence.pub/new: cannot be written" in done.stderr and "→" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("evidence", "list"),
+        ("evidence", "export", SAMPLE.run_id),
+        ("evidence", "log", "verify", "--trust", "evidence.pub"),
+        ("evidence", "key", "local"),
+        ("report", SAMPLE.run_id),
+        ("drill", "history"),
+    ],
+)
+def test_a_state_directory_that_cannot_be_used_ends_with_2_and_is_named(
+    handed_over: Path, command: tuple[str, ...]
+) -> None:
+    """It is a file, so that root cannot use it either."""
+    done = anlan(*command, state=handed_over / "bundle.zip", cwd=handed_over)
+    assert done.returncode == 2, done.stderr
+    assert "bundle.zip" in done.stderr and "→" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "says"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied", "/s/runs"), 2, "get the right to it"),
+        (OSError(errno.ENOSPC, "No space left on device", "/s/runs"), 4, "make room"),
+    ],
+)
+def test_a_file_that_no_command_looked_after_is_named(
+    capsys: pytest.CaptureFixture[str], error: OSError, code: int, says: str
+) -> None:
+    def command() -> None:
+        raise error
+
+    with pytest.raises(SystemExit) as ended:
+        run(click.Command("any", callback=command), [], "any")
+    said = capsys.readouterr().err
+    assert (ended.value.code, "/s/runs" in said, says in said) == (code, True, True)
+
+
+def test_a_fault_of_ours_keeps_its_traceback() -> None:
+    def command() -> None:
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", "/s/gone")
+
+    with pytest.raises(FileNotFoundError):
+        run(click.Command("any", callback=command), [], "any")
 
 
 def test_list_shows_verdict_log_and_bundle(state: Path) -> None:
