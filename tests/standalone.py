@@ -106,7 +106,10 @@ class Twin:
             (self.folder / "trust.json").write_bytes(trust)
             arguments.append("--trust=trust.json")
         if expect is not None:
-            arguments += [f"--run={expect.run_id}", f"--environment={expect.environment}"]
+            if expect.run_id:
+                arguments.append(f"--run={expect.run_id}")
+            if expect.environment:
+                arguments.append(f"--environment={expect.environment}")
             if expect.not_before:
                 arguments.append(f"--not-before={expect.not_before.isoformat()}")
             if expect.at:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -10,7 +11,7 @@ from typing import Any, NoReturn
 
 import click
 
-from orchestrator.model.errors import AnlanError
+from orchestrator.model.errors import AnlanError, InfrastructureError, InputError
 
 # Command → its module below orchestrator.cli; the command's function has its name.
 _COMMANDS = {
@@ -105,3 +106,22 @@ def run(command: click.Command, arguments: list[str] | None, program: str) -> No
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(141)
+    except OSError as error:
+        if (diagnosis := _diagnosis(error)) is None:
+            raise  # a fault of ours: its traceback says where
+        sys.exit(fail(diagnosis))
+
+
+def _diagnosis(error: OSError) -> AnlanError | None:
+    """What a file that no command looked after came to, where the machine or its user must act."""
+    where, why = str(error.filename or "a file"), error.strerror
+    if isinstance(error, PermissionError | NotADirectoryError):
+        return InputError(
+            f"cannot be used: {why}",
+            "get the right to it, or name another state directory (--state-dir)",
+            file=where,
+        )
+    if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}:
+        todo = "make room, or repair the disk; then call it again"
+        return InfrastructureError(f"{where} cannot be read or written: {why}", todo)
+    return None

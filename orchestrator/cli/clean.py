@@ -25,6 +25,11 @@ def clean(*, yes: bool, force: bool, dry_run: bool, as_json: bool) -> int:
 
     Evidence that left the machine stays valid; what is only here is gone. The cache of built
     programs is kept.
+
+    \b
+    Examples:
+      anlan clean --dry-run
+      anlan clean --yes
     """
     from orchestrator.cli.provision import progress  # noqa: PLC0415
     from stacks import automation  # noqa: PLC0415

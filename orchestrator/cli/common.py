@@ -40,10 +40,14 @@ def json_option(function: F) -> F:
 
 
 def state_directory() -> Path:
-    """Return the state directory that this command works with."""
+    """Return the state directory that this command works with. Raises InputError for a file."""
     from stacks import places  # noqa: PLC0415  (not in the standalone verifier)
 
-    return places.state_directory()
+    found = places.state_directory()
+    if found.is_file():
+        todo = "name a folder by --state-dir or ANLAN_STATE_DIR"
+        raise InputError("the state directory is a file", todo, file=str(found))
+    return found
 
 
 def emit(data: Any) -> None:
@@ -107,6 +111,23 @@ def find_environment(name: str) -> Environment:
     from orchestrator.model.environment import load_environment  # noqa: PLC0415
 
     return load_environment(descriptor_path(name))
+
+
+def write_out(path: Path, content: bytes) -> None:
+    """Write what was asked for to the file that was named, whole or not at all.
+
+    Raises InputError when it cannot be written there.
+    """
+    from orchestrator.evidence.files import write_atomically  # noqa: PLC0415
+
+    try:
+        write_atomically(path, content)
+    except OSError as error:
+        raise InputError(
+            f"cannot be written: {error.strerror}",
+            "name a file in a folder where you may write, and that has room",
+            file=str(path),
+        ) from error
 
 
 def read_folder(folder: Path) -> dict[str, bytes]:

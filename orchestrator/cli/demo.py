@@ -27,6 +27,10 @@ def demo(environment: str, as_json: bool) -> int:
 
     Every figure of the table at the end was measured in this run. The environment stays up:
     remove it by `anlan down` or `make clean`.
+
+    \b
+    Example:
+      anlan demo
     """
     from orchestrator.cli.drill_plan import make_plan  # noqa: PLC0415
     from orchestrator.cli.drill_work import run_drill  # noqa: PLC0415

@@ -92,7 +92,12 @@ def _binds(address: str) -> bool:
 @click.command()
 @common.json_option
 def doctor(as_json: bool) -> int:
-    """Say what this machine has and lacks, and how to get it. Exit 4 when something is missing."""
+    """Say what this machine has and lacks, and how to get it. Exit 4 when something is missing.
+
+    \b
+    Example:
+      anlan doctor
+    """
     rows = _machine() + _python() + _programs()
     good = all(row["ok"] for row in rows)
     if as_json:

@@ -83,7 +83,12 @@ drill.add_command(reject)
 @_DRILLS
 @common.json_option
 def list_(folder: Path | None, as_json: bool) -> None:
-    """List the drills."""
+    """List the drills.
+
+    \b
+    Example:
+      anlan drill list
+    """
     found = [load_drill(path) for path in sorted(drills_folder(folder).glob("*.yaml"))]
     if as_json:
         common.emit([drill_summary(one) for one in found])
@@ -101,7 +106,12 @@ def list_(folder: Path | None, as_json: bool) -> None:
 @_DRILLS
 @common.json_option
 def show(name: str, folder: Path | None, as_json: bool) -> None:
-    """Show a drill: purpose, parameters, targets and steps."""
+    """Show a drill: purpose, parameters, targets and steps.
+
+    \b
+    Example:
+      anlan drill show failover
+    """
     found = find_drill(name, folder)
     if as_json:
         common.emit({**drill_summary(found), "steps": [vars(step) for step in found.steps]})
@@ -134,7 +144,12 @@ def plan(
     policy_folder: Path | None,
     as_json: bool,
 ) -> None:
-    """Print what a run would do: steps, targets, impact. Nothing is touched or written."""
+    """Print what a run would do: steps, targets, impact. Nothing is touched or written.
+
+    \b
+    Example:
+      anlan drill plan failover local
+    """
     made = make_plan(name, environment, parameters, folder, policy_folder).document
     usual = usual_seconds(made)
     if as_json:
@@ -201,7 +216,12 @@ def _rehearse(planned: Planned, *, as_json: bool) -> int:
 @_RUN
 @common.json_option
 def resume(run_id: str, as_json: bool) -> int:
-    """Begin a planned run, or finish one that was cut short: its steps, undo and evidence."""
+    """Begin a planned run, or finish one that was cut short: its steps, undo and evidence.
+
+    \b
+    Example:
+      anlan drill resume failover-20261128t202116-7b2c
+    """
     from orchestrator.engine import runs  # noqa: PLC0415
     from orchestrator.model.environment import load_environment  # noqa: PLC0415
 
@@ -221,7 +241,12 @@ def resume(run_id: str, as_json: bool) -> int:
 @_RUN
 @common.json_option
 def abort(run_id: str, as_json: bool) -> None:
-    """End a run after its present step; its undo runs, its evidence is made."""
+    """End a run after its present step; its undo runs, its evidence is made.
+
+    \b
+    Example:
+      anlan drill abort failover-20261128t202116-7b2c
+    """
     from orchestrator.engine import runs  # noqa: PLC0415
 
     found = runs.load(common.state_directory(), run_id)
@@ -241,7 +266,12 @@ def abort(run_id: str, as_json: bool) -> None:
 @_RUN
 @common.json_option
 def status(run_id: str, as_json: bool) -> None:
-    """Show where a run is: finished, running or interrupted, and its steps."""
+    """Show where a run is: finished, running or interrupted, and its steps.
+
+    \b
+    Example:
+      anlan drill status failover-20261128t202116-7b2c
+    """
     from orchestrator.engine import permit, runs  # noqa: PLC0415
 
     found = runs.load(common.state_directory(), run_id)
@@ -322,7 +352,12 @@ def watch(run_id: str | None, as_json: bool, webhook: str | None) -> int:
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="How many.")
 @common.json_option
 def history(limit: int, as_json: bool) -> None:
-    """List the runs, the newest first: also those that failed or never ended."""
+    """List the runs, the newest first: also those that failed or never ended.
+
+    \b
+    Example:
+      anlan drill history
+    """
     from orchestrator.engine import runs  # noqa: PLC0415
 
     rows = [_history_row(one) for one in reversed(runs.history(common.state_directory()))]

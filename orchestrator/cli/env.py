@@ -33,7 +33,12 @@ def env() -> None:
 @env.command("list")
 @common.json_option
 def list_(as_json: bool) -> None:
-    """List the environments of this state directory."""
+    """List the environments of this state directory.
+
+    \b
+    Example:
+      anlan env list
+    """
     rows = []
     for name in common.environment_names():
         try:
@@ -57,7 +62,13 @@ def list_(as_json: bool) -> None:
 @_ENVIRONMENT
 @common.json_option
 def show(name: str, as_json: bool) -> None:
-    """Show an environment: where each part answers, and its targets. No secrets."""
+    """Show an environment: where each part answers, and its targets. No secrets.
+
+    \b
+    Examples:
+      anlan env show local
+      anlan env show local --json
+    """
     path = common.descriptor_path(name)
     found = common.find_environment(name)
     if as_json:
@@ -85,7 +96,12 @@ def show(name: str, as_json: bool) -> None:
 @_ENVIRONMENT
 @common.json_option
 def check(name: str, as_json: bool) -> int:
-    """Check that every part answers and is as it must be. Exit 4 when something is not."""
+    """Check that every part answers and is as it must be. Exit 4 when something is not.
+
+    \b
+    Example:
+      anlan env check local
+    """
     state = asked(common.find_environment(name))
     if as_json:
         common.emit(state)
@@ -135,6 +151,10 @@ def restore(name: str, take_over: str, as_json: bool) -> int:
 
     Refused while a run holds the environment: resume that run instead. Nothing that was
     acknowledged is lost; a database is never started beside another primary.
+
+    \b
+    Example:
+      anlan env restore local
     """
     from orchestrator.drivers.certificates import server_certificates  # noqa: PLC0415
     from orchestrator.drivers.lease import LeaseFile  # noqa: PLC0415

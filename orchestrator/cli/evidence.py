@@ -37,7 +37,12 @@ def evidence() -> None:
 @evidence.command("list")
 @common.json_option
 def list_(as_json: bool) -> int:
-    """List the runs with their verdict, their place in the log, and their bundle."""
+    """List the runs with their verdict, their place in the log, and their bundle.
+
+    \b
+    Example:
+      anlan evidence list
+    """
     from orchestrator.engine import runs  # noqa: PLC0415
 
     state = common.state_directory()
@@ -145,7 +150,6 @@ def export(
         raise InputError("--from and --to go with --environment", "a run has no period")
     from orchestrator.engine import runs  # noqa: PLC0415
     from orchestrator.engine.finish import bundle_path  # noqa: PLC0415
-    from orchestrator.evidence.files import write_atomically  # noqa: PLC0415
 
     found = runs.load(state, run or "")
     bundle = bundle_path(state, found.run_id)
@@ -153,7 +157,7 @@ def export(
         rebuild(found, state, bundle)
     name = f"{found.run_id}.zip"
     target = out / name if out and out.is_dir() else out or Path(name)
-    write_atomically(target, bundle.read_bytes())
+    common.write_out(target, bundle.read_bytes())
     if as_json:
         common.emit({"run_id": found.run_id, "bundle": str(target)})
     else:
@@ -189,15 +193,15 @@ def verifier(out: Path, as_json: bool) -> int:
 
     It is the code of `anlan evidence verify` of this version, and needs Python and the package
     `cryptography` alone. The same version gives the same bytes: compare the sha256.
+
+    \b
+    Example:
+      anlan evidence verifier --out anlan-verify.pyz
     """
-    from orchestrator.evidence.files import write_atomically  # noqa: PLC0415
     from orchestrator.verifier import build  # noqa: PLC0415
 
     made = build()
-    try:
-        write_atomically(out, made.content)
-    except OSError as error:
-        raise InputError(f"cannot write it: {error.strerror}", file=str(out)) from error
+    common.write_out(out, made.content)
     if as_json:
         about = {"version": made.version, "size_bytes": len(made.content), "sha256": made.sha256}
         common.emit({"file": str(out), **about})
@@ -239,6 +243,11 @@ def verify_log(
     Without ENVIRONMENT each log of the state directory. Lists the runs that were planned and never
     ended: a drill that failed to finish cannot vanish. Exit code 0: the log holds; 1: it was
     changed, or a run that was due is not there; 2: unusable input.
+
+    \b
+    Examples:
+      anlan evidence log verify local --trust evidence.pub
+      anlan evidence log verify --trust trust.json --checkpoint last.txt
     """
     from orchestrator.evidence.audit import audit, run_directories, trusted  # noqa: PLC0415
     from orchestrator.evidence.trust import file as trust_file  # noqa: PLC0415
@@ -261,25 +270,48 @@ def verify_log(
 @click.option(
     "--out", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="Write it there."
 )
-def show_checkpoint(environment: str | None, out: Path | None) -> int:
+@common.json_option
+def show_checkpoint(environment: str | None, out: Path | None, as_json: bool) -> int:
     """Print the signed head of a log, for an auditor to keep.
 
     Whoever keeps it finds out the next time if anything of now was changed or cut off since:
-    `anlan evidence log verify ENVIRONMENT --trust KEYFILE --checkpoint FILE`.
+    `anlan evidence log verify ENVIRONMENT --trust KEYFILE --checkpoint FILE`. It is what the log
+    says of itself: nothing is verified here.
+
+    \b
+    Example:
+      anlan evidence log checkpoint local --out last.txt
     """
-    from orchestrator.evidence.files import write_atomically  # noqa: PLC0415
-    from orchestrator.evidence.tlog import log  # noqa: PLC0415
+    from orchestrator.evidence import dsse  # noqa: PLC0415
+    from orchestrator.evidence.tlog import log, note  # noqa: PLC0415
     from orchestrator.evidence.tlog.tiles import CHECKPOINT  # noqa: PLC0415
 
     state = common.state_directory()
     names = _environments(state, environment)
     if len(names) > 1:
         raise InputError(f"there are {len(names)} logs", f"name one of {', '.join(names)}")
-    content = log.log_of(state, names[0]).read(CHECKPOINT) or b""
-    if out is None:
+    there = log.log_of(state, names[0])
+    content = there.read(CHECKPOINT)
+    if content is None:
+        raise InputError(
+            f"the evidence log of {names[0]} has no head",
+            "a log begins with the first drill; if it had begun, put it back: "
+            f"`anlan evidence restore {names[0]}`",
+            file=str(there.folder / CHECKPOINT),
+        )
+    try:
+        head = note.parse(content)
+    except dsse.SignatureError as error:
+        raise there.damaged(error) from error
+    if out is not None:
+        common.write_out(out, content)
+    if as_json:
+        about = {"origin": head.origin, "size": head.size, "root": head.root.hex()}
+        where = {"file": str(out)} if out else {}
+        common.emit({"environment": names[0], **about, "checkpoint": content.decode(), **where})
+    elif out is None:
         click.echo(content.decode(), nl=False)
     else:
-        write_atomically(out, content)
         click.echo(out)
     return 0
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from orchestrator.cli import common
-from orchestrator.model.errors import InputError
 
 
 @click.command()
@@ -34,17 +33,13 @@ def key(environment: str, out: Path | None, as_json: bool) -> int:
     """
     from orchestrator.drivers.secrets import Secrets  # noqa: PLC0415
     from orchestrator.drivers.signers import signer_of, signer_settings  # noqa: PLC0415
-    from orchestrator.evidence.files import write_atomically  # noqa: PLC0415
     from orchestrator.evidence.keys import key_id, parse_public_key  # noqa: PLC0415
 
     found = common.find_environment(environment)
     pem = signer_of(found, Secrets(found)).public_key_pem()
     name, driver = key_id(parse_public_key(pem.encode())), signer_settings(found)["driver"]
     if out is not None:
-        try:
-            write_atomically(out, pem.encode())
-        except OSError as error:
-            raise InputError(f"cannot write it: {error.strerror}", file=str(out)) from error
+        common.write_out(out, pem.encode())
     if as_json:
         about = {"environment": environment, "signer": driver, "key_id": name, "public_key": pem}
         common.emit({**about, **({"file": str(out)} if out else {})})

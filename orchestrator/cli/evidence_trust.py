@@ -138,6 +138,7 @@ def add(
       anlan evidence trust add witness.example/a --role witness --key witness.pub
       anlan evidence trust add tsa.example --role timestamp-authority --roots root.pem
     """
+    from orchestrator.evidence.keys import parse_public_key  # noqa: PLC0415
     from orchestrator.evidence.trust import edit as trust_edit  # noqa: PLC0415
 
     alone = [role for role in roles if role not in _ROLES]
@@ -152,9 +153,11 @@ def add(
         part, entry = "timestamp_authorities", {"name": name, "roots": text}
         if intermediates:
             entry["intermediates"] = _text(intermediates)
-    elif "witness" in roles:
-        part = "witnesses"
     else:
+        parse_public_key(text.encode(), file=str(source))  # an error names the key's file
+    if "witness" in roles:
+        part = "witnesses"
+    elif part == "keys":
         entry["roles"] = [role for role in _ROLES if role in roles]
     entry |= _window(begins, ends)
     before = _document(file)
@@ -234,17 +237,20 @@ def countersign(bundle: Path, key: Path, out: Path | None, as_json: bool) -> int
     """
     from orchestrator.evidence import LocalSigner, key_id  # noqa: PLC0415
     from orchestrator.evidence.countersign import countersign as sign  # noqa: PLC0415
-    from orchestrator.evidence.files import write_atomically  # noqa: PLC0415
 
     try:
         packed = bundle.read_bytes()
     except OSError as error:
-        raise InputError(f"cannot read the bundle: {error.strerror}", file=str(bundle)) from error
+        raise InputError(
+            f"cannot read the bundle: {error.strerror}",
+            "name the file that you were given",
+            file=str(bundle),
+        ) from error
     signer = LocalSigner.from_file(key, passphrase_of(key))
-    signed = sign(packed, signer)
+    signed = sign(packed, signer, file=str(bundle))
     target = out or bundle
     if signed != packed or target != bundle:
-        write_atomically(target, signed)
+        common.write_out(target, signed)
     name = key_id(signer.public_key)
     if as_json:
         common.emit({"bundle": str(target), "key": name, "changed": signed != packed})
@@ -275,13 +281,8 @@ def _done(file: Path, before: Mapping[str, Any], made: Mapping[str, Any], *, as_
 
 
 def _write(file: Path, data: Mapping[str, Any]) -> None:
-    from orchestrator.evidence.files import write_atomically  # noqa: PLC0415
-
     text = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
-    try:
-        write_atomically(file, text.encode())
-    except OSError as error:
-        raise InputError(f"cannot write it: {error.strerror}", file=str(file)) from error
+    common.write_out(file, text.encode())
 
 
 def _document(file: Path) -> dict[str, Any]:
@@ -307,8 +308,12 @@ def _trust(file: Path, data: Mapping[str, Any]) -> Trust:
 def _text(file: Path) -> str:
     try:
         return file.read_text(encoding="ascii")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read it: {error}", "give a PEM file", file=str(file)) from error
+    except OSError as error:
+        raise InputError(
+            f"cannot be read: {error.strerror}", "give a PEM file", file=str(file)
+        ) from error
+    except UnicodeDecodeError as error:
+        raise InputError("is no text in PEM", "give a PEM file", file=str(file)) from error
 
 
 def _ids(given: Trust) -> dict[str, list[str]]:

@@ -172,6 +172,10 @@ def waivers(environment: str, as_json: bool) -> int:
 
     \b
     Exit codes: 0, or 2 when a file is damaged.
+
+    \b
+    Example:
+      anlan policy waivers local
     """
     now = datetime.now(UTC)
     judged = judged_waivers(environment, None, now)

@@ -55,7 +55,12 @@ def up(
 @click.option("--dry-run", is_flag=True, help="Say what would go; change nothing.")
 @json_option
 def down(environment: str, yes: bool, force: bool, dry_run: bool, as_json: bool) -> None:
-    """Remove an environment: its processes, its files, its stack."""
+    """Remove an environment: its processes, its files, its stack.
+
+    \b
+    Example:
+      anlan down local
+    """
     from stacks import automation  # noqa: PLC0415
 
     if not (yes or dry_run):
@@ -75,6 +80,10 @@ def refresh(environment: str, dry_run: bool, as_json: bool) -> int:
     """Find what differs from the configuration (drift); exit code 1 when something does.
 
     `anlan up` repairs what was found.
+
+    \b
+    Example:
+      anlan refresh local
     """
     from stacks import automation  # noqa: PLC0415
 

@@ -155,11 +155,12 @@ def _from_state(run: str) -> tuple[dict[str, bytes], Path]:
 
 def _from_bundle(path: Path) -> dict[str, bytes]:
     from orchestrator.evidence.bundle import Limits, PackageError, unpack  # noqa: PLC0415
+    from orchestrator.evidence.layout import PLAN  # noqa: PLC0415
 
     limits = Limits()
     try:
         with path.open("rb") as stream:
-            return unpack(stream.read(limits.archive_bytes + 1), limits)
+            contents = unpack(stream.read(limits.archive_bytes + 1), limits)
     except PackageError as error:
         raise InputError(
             f"it is no bundle ({error.code}): {error}",
@@ -169,6 +170,10 @@ def _from_bundle(path: Path) -> dict[str, bytes]:
     except OSError as error:
         todo = "check the path and your rights"
         raise InputError(f"cannot be read: {error.strerror}", todo, file=str(path)) from error
+    if PLAN not in contents:
+        todo = "give the file that `anlan evidence export` wrote"
+        raise InputError(f"it is no bundle: it has no {PLAN}", todo, file=str(path))
+    return contents
 
 
 def _with_language(name: str, form: str, lang: str) -> str:

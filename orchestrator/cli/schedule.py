@@ -57,6 +57,11 @@ def apply(name: str, environment: str, dry_run: bool, as_json: bool) -> None:
 
     It is signed and kept in the evidence log: from now on an auditor can say which drills there
     must be. It replaces the one before; applying the same again changes nothing.
+
+    \b
+    Examples:
+      anlan schedule apply standard local
+      anlan schedule apply mine.yaml local
     """
     from orchestrator.drivers.secrets import Secrets  # noqa: PLC0415
     from orchestrator.engine.evidence import evidence_store  # noqa: PLC0415
@@ -99,7 +104,12 @@ def apply(name: str, environment: str, dry_run: bool, as_json: bool) -> None:
 @schedule.command("list")
 @common.json_option
 def list_(as_json: bool) -> None:
-    """List the entries in force: cron line, last run and its verdict, next run, pause."""
+    """List the entries in force: cron line, last run and its verdict, next run, pause.
+
+    \b
+    Example:
+      anlan schedule list
+    """
     from orchestrator.engine import runs  # noqa: PLC0415
     from orchestrator.engine.worker import Pauses, schedules_of  # noqa: PLC0415
     from orchestrator.model.schedule import cron_of, slots  # noqa: PLC0415
@@ -152,7 +162,12 @@ def list_(as_json: bool) -> None:
 @click.option("--count", type=click.IntRange(1, 1000), default=10, show_default=True)
 @common.json_option
 def next_(environment: str, count: int, as_json: bool) -> None:
-    """Show the coming runs of an environment, in order of time."""
+    """Show the coming runs of an environment, in order of time.
+
+    \b
+    Example:
+      anlan schedule next local
+    """
     from orchestrator.engine.worker import schedules_of  # noqa: PLC0415
 
     records = schedules_of(common.state_directory()).get(environment)
@@ -189,7 +204,12 @@ def _show(coming: list[dict[str, Any]]) -> None:
 @click.option("--reason", required=True, help="Why; it is told by every run that is missed.")
 @click.option("--until", help="When it goes on by itself: a time with its zone.")
 def pause(environment: str, entry: str, reason: str, until: str | None) -> None:
-    """Pause an entry: its runs are recorded as missed, with the reason."""
+    """Pause an entry: its runs are recorded as missed, with the reason.
+
+    \b
+    Example:
+      anlan schedule pause local failover --reason "quarter end"
+    """
     from orchestrator.engine.worker import Pauses  # noqa: PLC0415
 
     _require_entry(environment, entry)
@@ -210,7 +230,12 @@ def pause(environment: str, entry: str, reason: str, until: str | None) -> None:
 @_ENVIRONMENT
 @click.argument("entry")
 def resume(environment: str, entry: str) -> None:
-    """Let a paused entry run again."""
+    """Let a paused entry run again.
+
+    \b
+    Example:
+      anlan schedule resume local failover
+    """
     from orchestrator.engine.worker import Pauses  # noqa: PLC0415
 
     _require_entry(environment, entry)

@@ -38,18 +38,25 @@ trust_option = click.option(
 )
 
 
+def _said(_context: click.Context, option: click.Parameter, value: str | None) -> str:
+    """What must hold; an empty text is refused: what was asked for must not be dropped by it."""
+    if value is not None and not value.strip():
+        raise InputError("is empty", "give a value, or leave it out", path=option.opts[0])
+    return value or ""
+
+
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
 @trust_option
-@click.option("--run", "run_id", default="", help="The run that it must be about.")
-@click.option("--environment", default="", help="The environment that it must be about.")
+@click.option("--run", "run_id", callback=_said, help="The run that it must be about.")
+@click.option("--environment", callback=_said, help="The environment that it must be about.")
 @click.option(
-    "--not-before", metavar="TIME", default="", help="Refuse an older run, e.g. 2026-10-01."
+    "--not-before", metavar="TIME", callback=_said, help="Refuse an older run, e.g. 2026-10-01."
 )
 @click.option(
     "--at",
     metavar="TIME",
-    default="",
+    callback=_said,
     help="Count the age (max_age_days of a trust file) to this time.  [default: now]",
 )
 @click.option(
@@ -64,8 +71,8 @@ trust_option = click.option(
     type=click.IntRange(min=1),
     help="How many of the trust keys must have signed (a trust file says it).  [default: 1]",
 )
-@click.option("--from", "since", metavar="DATE", default="", help="When the period must begin.")
-@click.option("--to", "until", metavar="DATE", default="", help="When the period must end.")
+@click.option("--from", "since", metavar="DATE", callback=_said, help="When the period must begin.")
+@click.option("--to", "until", metavar="DATE", callback=_said, help="When the period must end.")
 @click.option(
     "--checkpoint",
     metavar="FILE",
@@ -199,8 +206,9 @@ def load_checkpoint(file: Path | None) -> Checkpoint | None:
     try:
         return note.parse(file.read_bytes())
     except (OSError, dsse.SignatureError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
         raise InputError(
-            f"cannot be read: {error}",
+            f"cannot be read: {why}",
             "give the file that `anlan evidence log checkpoint` made",
             file=str(file),
         ) from error

@@ -9,30 +9,34 @@ from orchestrator.evidence.keys import Signer
 from orchestrator.model.errors import InputError
 
 
-def countersign(packed: bytes, signer: Signer) -> bytes:
+def countersign(packed: bytes, signer: Signer, *, file: str = "") -> bytes:
     """Return the bundle with one signature more on its manifest; nothing else of it changes.
 
     Signatures beyond the first are in the order of their keys, so that who signs first makes no
-    difference; a key that signed already adds none. Raises InputError when it is no bundle, or its
-    manifest is not the one that was signed; InfrastructureError when the signer fails.
+    difference; a key that signed already adds none. `file` is where it is from. Raises InputError
+    when it is no bundle, or its manifest is not the one that was signed; InfrastructureError when
+    the signer fails.
     """
     try:
         contents = bundle.unpack(packed)
     except bundle.PackageError as error:
-        raise InputError(f"no bundle: {error}", "give one as it was exported") from error
+        todo = "give one as it was exported"
+        raise InputError(f"no bundle: {error}", todo, file=file) from error
     lacking = [p for p in (layout.MANIFEST, layout.MANIFEST_ENVELOPE) if p not in contents]
     if lacking:
-        raise InputError(f"no bundle: {', '.join(lacking)} is missing", "give a whole one")
+        named = ", ".join(lacking)
+        raise InputError(f"no bundle: without {named}", "give a whole one", file=file)
     try:
         envelope = dsse.parse(contents[layout.MANIFEST_ENVELOPE])
     except dsse.SignatureError as error:
         raise InputError(
-            str(error), "verify the bundle first", path=layout.MANIFEST_ENVELOPE
+            str(error), "verify the bundle first", file=file, path=layout.MANIFEST_ENVELOPE
         ) from error
     if envelope.payload != contents[layout.MANIFEST]:
         raise InputError(
             "the manifest is not the one that was signed: the bundle was changed",
             "do not sign it; get it again, and verify it first",
+            file=file,
             path=layout.MANIFEST,
         )
     added = dsse.sign(envelope.payload, bundle.MANIFEST_TYPE, signer).signatures[0]

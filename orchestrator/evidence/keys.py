@@ -83,7 +83,12 @@ def parse_public_key(pem: bytes, *, file: str = "") -> PublicKey:
     try:
         key = load_pem_public_key(pem)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise InputError(f"not a PEM public key: {error}", file=file) from error
+        raise InputError(
+            "not a PEM public key",
+            "give the text that begins with -----BEGIN PUBLIC KEY-----; of a private key of yours "
+            "it is `openssl pkey -in KEYFILE -pubout`",
+            file=file,
+        ) from error
     return accepted(key, file=file)
 
 
@@ -150,7 +155,11 @@ def read_private_file(path: Path, what: str) -> bytes:
             mode = stat.S_IMODE(os.fstat(stream.fileno()).st_mode)
             content = stream.read()
     except OSError as error:
-        raise InputError(f"cannot read {what}: {error.strerror}", file=str(path)) from error
+        raise InputError(
+            f"cannot read {what}: {error.strerror}",
+            "check the path and your rights",
+            file=str(path),
+        ) from error
     if mode & 0o077:
         raise InputError(
             f"others than its owner have access to {what} (mode {mode:04o})",

@@ -6,13 +6,16 @@ unless ANLAN_INTEROP is set.
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
@@ -20,7 +23,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from orchestrator.evidence import LocalSigner
 from orchestrator.evidence.keys import PrivateKey
+from orchestrator.evidence.predicates import DR_DRILL, PLAN, SCHEMAS
 from orchestrator.evidence.statement import PREDICATES
+from orchestrator.model.canonical import canonical
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "unit"))
 
@@ -37,6 +42,11 @@ KINDS: dict[str, Callable[[], PrivateKey]] = {
 }
 # A blob that each statement has as a subject.
 BLOBS = {"plan": "drill.yaml", "controls": "findings.json", "run": "run.json"}
+VECTORS = Path(__file__).resolve().parents[1] / "vectors"
+STATEMENTS = {
+    one["predicate_type"].split("/")[-2]: one
+    for one in json.loads((VECTORS / "expected.json").read_bytes())["statements"]
+}
 
 
 class Recorded:
@@ -60,7 +70,8 @@ def recorded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 def cosign(key: Path, kind: str, given: tuple[str, Path], blob: Path) -> str:
     """What cosign says of a statement; `Verified OK` is the only good answer."""
     assert COSIGN, "ANLAN_INTEROP is set and cosign is not on PATH"
-    options = ["--key", str(key), "--type", PREDICATES[kind], given[0], str(given[1])]
+    type_ = PREDICATES.get(kind, kind)
+    options = ["--key", str(key), "--type", type_, given[0], str(given[1])]
     done = subprocess.run(
         [COSIGN, "verify-blob-attestation", "--insecure-ignore-tlog=true", *options, str(blob)],
         capture_output=True,
@@ -134,3 +145,66 @@ def test_cosign_refuses_a_statement_of_another_kind(recorded: Recorded) -> None:
     assert "Verified OK" in cosign(recorded.key, "run", plain(recorded.statement()), blob)
     said = cosign(recorded.key, "plan", plain(recorded.statement()), blob)
     assert "invalid predicate type" in said
+
+
+def payload(name: str) -> bytes:
+    """The statement in a vector."""
+    envelope = json.loads((VECTORS / STATEMENTS[name]["file"]).read_bytes())
+    return base64.b64decode(envelope["payload"])
+
+
+def predicate(name: str) -> Any:
+    return json.loads(payload(name))["predicate"]
+
+
+def member(path: str) -> bytes:
+    with zipfile.ZipFile(VECTORS / "bundles" / "good-passed.zip") as bundle:
+        return bundle.read(path)
+
+
+# What one subject of the vector of each type is the digest of (docs/reference/predicates.md).
+SUBJECTS: dict[str, Callable[[], bytes]] = {
+    "plan": lambda: member("drill/drill.yaml"),
+    "control-result": lambda: member("controls/findings.json"),
+    "dr-drill": lambda: member("raw/facts.json"),
+    "approval": lambda: canonical(predicate("plan")["plan"]),
+    "schedule": lambda: canonical(predicate("schedule")["record"]),
+    "waiver": lambda: canonical(predicate("waiver")["waiver"]),
+    "waiver-withdrawal": lambda: payload("waiver"),
+    "legal-hold": lambda: payload("plan"),
+    "tombstone": lambda: payload("dr-drill"),
+    "access-review": lambda: canonical(
+        [one["right"] for one in predicate("access-review")["decisions"]["common/postgresql"]]
+    ),
+}
+
+
+def test_there_is_a_vector_of_each_type_for_cosign() -> None:
+    assert {one["predicate_type"] for one in STATEMENTS.values()} == set(SCHEMAS)
+    assert set(STATEMENTS) == set(SUBJECTS)
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_cosign_accepts_each_type_as_it_is_and_refuses_other_keys_types_and_payloads(
+    name: str, tmp_path: Path
+) -> None:
+    type_ = STATEMENTS[name]["predicate_type"]
+    file, key = VECTORS / STATEMENTS[name]["file"], VECTORS / STATEMENTS[name]["trust"]
+    blob = tmp_path / "blob"
+    blob.write_bytes(SUBJECTS[name]())
+    assert "Verified OK" in cosign(key, type_, plain(file), blob)
+
+    said = cosign(VECTORS / "keys" / "rotated.pub", type_, plain(file), blob)
+    assert "accepted signatures do not match threshold" in said
+
+    other = PLAN if type_ == DR_DRILL else DR_DRILL
+    assert "invalid predicate type" in cosign(key, other, plain(file), blob)
+
+    envelope, text = json.loads(file.read_bytes()), payload(name)
+    changed = tmp_path / "changed.json"
+    edited = text.replace(b"2026", b"2027", 1)
+    envelope["payload"] = base64.b64encode(edited).decode()
+    assert edited != text
+    changed.write_text(json.dumps(envelope))
+    said = cosign(key, type_, plain(changed), blob)
+    assert "accepted signatures do not match threshold" in said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import json
 import os
@@ -13,11 +14,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from unittest import mock
 
+import click
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from run_samples import Sample, record, write_plan
 
-from orchestrator.cli import main
+from orchestrator.cli import main, run
 from orchestrator.evidence import EvidenceStore, LocalSigner
 from orchestrator.report import render
 
@@ -157,6 +160,11 @@ def test_a_bundle_signed_by_another_is_untrusted(handed_over: Path) -> None:
         ["bundle.zip"],
         ["bundle.zip", "--trust", "evidence.pub", "--not-before", "yesterday"],
         ["bundle.zip", "--trust", "evidence.pub", "--threshold", "0"],
+        ["bundle.zip", "--trust", "evidence.pub", "--environment", ""],
+        ["bundle.zip", "--trust", "evidence.pub", "--run", " "],
+        ["bundle.zip", "--trust", "evidence.pub", "--not-before="],
+        ["bundle.zip", "--trust", "evidence.pub", "--approvals", "bundle.zip"],
+        ["bundle.zip", "--trust", "evidence.pub", "--approvals", "none.yaml"],
     ],
 )
 def test_unusable_input_ends_with_2_and_says_what_is_wrong(
@@ -166,6 +174,81 @@ def test_unusable_input_ends_with_2_and_says_what_is_wrong(
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_private_key_that_is_given_for_another_file_is_not_shown(handed_over: Path) -> None:
+    key = Ed25519PrivateKey.generate().private_bytes(
+        Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+    )
+    (handed_over / "my.key").write_bytes(key)
+    secret = key.decode().splitlines()[1]
+    for option in ("--trust", "--approvals", "--checkpoint"):
+        given = ("bundle.zip", "--trust", "evidence.pub", option, "my.key")
+        done = anlan("evidence", "verify", *given, cwd=handed_over)
+        assert done.returncode == 2, option
+        assert "my.key" in done.stderr and "→" in done.stderr, option
+        assert secret not in done.stderr, option
+
+
+def test_a_place_that_cannot_be_written_ends_with_2_and_is_named(
+    state: Path, handed_over: Path
+) -> None:
+    for command in (
+        ("evidence", "export", SAMPLE.run_id),
+        ("evidence", "log", "checkpoint", "local"),
+        ("evidence", "verifier"),
+    ):
+        # Below a file nothing can be written, by root neither.
+        done = anlan(*command, "--out", "evidence.pub/new", state=state, cwd=handed_over)
+        assert done.returncode == 2, command
+        assert "evidence.pub/new: cannot be written" in done.stderr and "→" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("evidence", "list"),
+        ("evidence", "export", SAMPLE.run_id),
+        ("evidence", "log", "verify", "--trust", "evidence.pub"),
+        ("evidence", "key", "local"),
+        ("report", SAMPLE.run_id),
+        ("drill", "history"),
+    ],
+)
+def test_a_state_directory_that_cannot_be_used_ends_with_2_and_is_named(
+    handed_over: Path, command: tuple[str, ...]
+) -> None:
+    """It is a file, so that root cannot use it either."""
+    done = anlan(*command, state=handed_over / "bundle.zip", cwd=handed_over)
+    assert done.returncode == 2, done.stderr
+    assert "bundle.zip" in done.stderr and "→" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "says"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied", "/s/runs"), 2, "get the right to it"),
+        (OSError(errno.ENOSPC, "No space left on device", "/s/runs"), 4, "make room"),
+    ],
+)
+def test_a_file_that_no_command_looked_after_is_named(
+    capsys: pytest.CaptureFixture[str], error: OSError, code: int, says: str
+) -> None:
+    def command() -> None:
+        raise error
+
+    with pytest.raises(SystemExit) as ended:
+        run(click.Command("any", callback=command), [], "any")
+    said = capsys.readouterr().err
+    assert (ended.value.code, "/s/runs" in said, says in said) == (code, True, True)
+
+
+def test_a_fault_of_ours_keeps_its_traceback() -> None:
+    def command() -> None:
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", "/s/gone")
+
+    with pytest.raises(FileNotFoundError):
+        run(click.Command("any", callback=command), [], "any")
 
 
 def test_list_shows_verdict_log_and_bundle(state: Path) -> None:
@@ -242,6 +325,31 @@ def test_a_checkpoint_that_an_auditor_keeps_shows_the_next_time_that_nothing_was
     assert (wrong.returncode, "evidence.pub" in wrong.stderr) == (2, True)
 
 
+def test_a_checkpoint_is_told_to_programs_too(state: Path, tmp_path: Path) -> None:
+    plain = anlan("evidence", "log", "checkpoint", "local", state=state).stdout
+    done = anlan(
+        "evidence", "log", "checkpoint", "--out", "last.txt", "--json", state=state, cwd=tmp_path
+    )
+    told = json.loads(done.stdout)
+    assert told["checkpoint"] == plain == (tmp_path / "last.txt").read_text()
+    assert plain.startswith(f"{told['origin']}\n{told['size']}\n")
+    assert (told["environment"], told["file"]) == ("local", "last.txt")
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "said"), [(None, 2, "has no head"), (b"\xff", 4, "is damaged")]
+)
+def test_a_head_that_is_none_is_not_given_to_an_auditor_to_keep(
+    state: Path, tmp_path: Path, content: bytes | None, code: int, said: str
+) -> None:
+    shutil.copytree(state, there := tmp_path / "state")
+    head = there / "evidence/log/local/checkpoint"
+    head.unlink() if content is None else head.write_bytes(content)
+    done = anlan(*("evidence", "log", "checkpoint", "--out", "last.txt"), state=there, cwd=tmp_path)
+    assert (done.returncode, said in done.stderr) == (code, True), done.stderr
+    assert not (tmp_path / "last.txt").exists()
+
+
 def test_the_log_of_an_environment_that_has_none_ends_with_2(state: Path) -> None:
     for command in (
         ["verify", "other", "--trust", state / "evidence.pub"],
@@ -316,6 +424,16 @@ def test_what_is_no_bundle_ends_with_2_and_says_what_to_do(
     assert what in done.stderr
     assert "→" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_zip_that_is_no_bundle_is_not_taken_for_a_run_that_goes_on(tmp_path: Path) -> None:
+    from orchestrator.evidence.bundle import archive
+
+    (tmp_path / "other.zip").write_bytes(archive({"a.txt": b"x"}))
+    done = anlan("report", "other.zip", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "other.zip: it is no bundle: it has no plan/plan.json" in done.stderr
+    assert "resume" not in done.stderr
 
 
 def test_a_bundle_whose_files_are_none_of_a_run_ends_with_2(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,18 @@ def test_a_chinese_report_has_no_english_titles(tmp_path: Path) -> None:
     text = "".join(page.extract_text() for page in pages(tmp_path, Sample(), "zh").pages)
     for english in ("Targets", "What to do", "For the", "Critical", "satisfied", "passed"):
         assert english not in text
+
+
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_the_command_that_verifies_can_be_copied(tmp_path: Path, lang: str) -> None:
+    sample = Sample(run_id="certificate-expiry-20261125t031500-ab12")
+    text = "\n".join(page.extract_text() for page in pages(tmp_path, sample, lang).pages)
+    copied = re.search(r"anlan evidence verify .*\\\s*\n.*", text)
+    assert copied, text
+    assert shlex.split(re.sub(r"\\\s*\n", " ", copied.group())) == [
+        *("anlan", "evidence", "verify", f"{sample.run_id}.zip", "--trust", "evidence.pub"),
+        *("--run", sample.run_id, "--environment", "local"),
+    ]
 
 
 def test_fonts_are_embedded_as_subsets_and_the_time_is_the_end_of_the_run(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
+    NoEncryption,
     PrivateFormat,
 )
 from run_samples import Sample, record
@@ -331,6 +332,25 @@ def test_a_bad_change_leaves_the_file_as_it_was(run: Run, tmp_path: Path) -> Non
     assert (done.returncode, "there is no key" in done.stderr) == (2, True)
     done = run("trust", "revoke", "evidence", "--at", "soon", "--why", "x")
     assert (done.returncode, "is no time" in done.stderr) == (2, True)
+    add = ("trust", "add", "new", "--role", "operator", "--from", "2027-01-01")
+    done = run(*add, "--key", "trust.json")
+    assert (done.returncode, "trust.json: not a PEM public key" in done.stderr) == (2, True)
+    (tmp_path / "new.pub").write_text(NEW.public_key_pem())
+    done = run(*add, "--key", "new.pub", "--replaces", "new")
+    assert (done.returncode, "there is no key 'new'" in done.stderr) == (2, True)
+    assert "its keys: evidence\n" in done.stderr
+    assert file.read_bytes() == before
+
+
+def test_a_key_does_not_follow_itself(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "trust.json"
+    file.write_text(json.dumps(trust()))
+    (tmp_path / "new.pub").write_text(NEW.public_key_pem())
+    add = ("trust", "add", "new", "--role", "operator", "--from", "2027-01-01", "--key", "new.pub")
+    assert run(*add).returncode == 0
+    before = file.read_bytes()
+    done = run(*add, "--replaces", "new")
+    assert (done.returncode, "cannot follow itself" in done.stderr) == (2, True)
     assert file.read_bytes() == before
 
 
@@ -362,6 +382,17 @@ def test_a_person_countersigns_a_bundle_with_an_encrypted_key(
 def test_what_is_no_bundle_is_not_countersigned(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "verifier.key"
     assert run("countersign", "gone.zip", "--key", "verifier.key").returncode == 2
+    good = Ed25519PrivateKey.generate()
+    pem = good.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (tmp_path / "good.key").write_bytes(pem)
+    (tmp_path / "good.key").chmod(0o600)
+    (tmp_path / "some.zip").write_bytes(b"x")
+    done = run("countersign", "some.zip", "--key", "good.key")
+    assert (done.returncode, "some.zip: no bundle" in done.stderr) == (2, True)
+    before = (tmp_path / "bundle.zip").read_bytes()
+    done = run("countersign", "bundle.zip", "--key", "good.key", "--out", "good.key/b.zip")
+    assert (done.returncode, "good.key/b.zip: cannot be written" in done.stderr) == (2, True)
+    assert (tmp_path / "bundle.zip").read_bytes() == before
     file.write_text("x")
     done = run("countersign", "bundle.zip", "--key", "verifier.key")
     assert done.returncode == 2

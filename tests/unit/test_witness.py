@@ -236,6 +236,23 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
         WitnessFolder(tmp_path)
 
 
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"anlan.dev/log/another/0123456789abcdef"])
+def test_a_log_whose_name_was_changed_is_not_shown_as_another(
+    watched: WitnessFolder, content: bytes
+) -> None:
+    (origin,) = watched.folder.glob("logs/*/origin")
+    origin.write_bytes(content)
+    with pytest.raises(InfrastructureError, match="is not the origin that its folder is of"):
+        watched.logs()
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"{}", b"[]"])
+def test_a_damaged_witness_is_not_said_to_be_none(watched: WitnessFolder, content: bytes) -> None:
+    (watched.folder / "witness.json").write_bytes(content)
+    with pytest.raises(InputError, match=r"is damaged\n.*put that file back"):
+        WitnessFolder(watched.folder)
+
+
 def test_its_key_in_one_line_is_that_of_its_cosignatures(watched: WitnessFolder, log: Book) -> None:
     (one,) = note.parse_signatures(watched.add_checkpoint(log.request(0)).body)
     name, hash_, key = note.verifier_key(NAME, watched.public_key).split("+", 2)

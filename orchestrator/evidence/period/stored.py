@@ -155,7 +155,9 @@ def opened(file: Path) -> Archive:
         with file.open("rb") as stream:
             return Archive(file, MappingProxyType(_members(stream)))
     except OSError as error:
-        raise InputError(f"cannot read the bundle: {error.strerror}", file=str(file)) from error
+        todo = "check the path and your rights"
+        what = f"cannot read the bundle: {error.strerror}"
+        raise InputError(what, todo, file=str(file)) from error
 
 
 def _members(stream: BinaryIO) -> dict[str, Member]:

@@ -65,13 +65,25 @@ class Decisions:
         return names - set(self.approved) - set(self.rejected)
 
 
+_RULE = "give the YAML file that begins with `schema: anlan.approvals/v1`"
+
+
 def load_rule(path: Path) -> dict[str, Any]:
     """Return the rule of a YAML file. Raises InputError."""
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read the approval rule: {error}", file=str(path)) from error
-    return check_rule(load_yaml(text, file=str(path)), file=str(path))
+    except OSError as error:
+        raise InputError(
+            f"cannot read the approval rule: {error.strerror}",
+            "check the path and your rights",
+            file=str(path),
+        ) from error
+    except UnicodeDecodeError as error:
+        raise InputError("no approval rule: it is not text", _RULE, file=str(path)) from error
+    data = load_yaml(text, file=str(path))
+    if not isinstance(data, dict):  # its text is not shown: it may be somebody's private key
+        raise InputError("no approval rule: it has no fields", _RULE, file=str(path))
+    return check_rule(data, file=str(path))
 
 
 def check_rule(rule: Any, *, file: str = "", path: str = "$") -> dict[str, Any]:

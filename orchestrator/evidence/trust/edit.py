@@ -74,10 +74,14 @@ def with_key(
     entry again changes nothing. Raises InputError.
     """
     made: dict[str, Any] = copy.deepcopy(dict(data))
+    old = _key(made, replaces, file) if replaces else {}
     if entry not in made.get(part, []):
         made.setdefault(part, []).append(dict(entry))
     if replaces:
-        old = _key(made, replaces, file)
+        if old["name"] == entry["name"]:
+            raise InputError(
+                f"{replaces} cannot follow itself", "give the new key a name of its own", file=file
+            )
         if "valid_from" not in entry:
             raise InputError(
                 f"from when the new key follows {replaces} is not said",

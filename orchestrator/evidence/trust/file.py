@@ -64,7 +64,8 @@ def document(content: bytes, *, file: str = "") -> dict[str, Any]:
     try:
         data: dict[str, Any] = strict_loads(content)
     except StrictJsonError as error:
-        raise InputError(f"not strict JSON: {error}", "correct it", file=file) from error
+        todo = "correct it, or give the file that `anlan evidence trust init` made"
+        raise InputError(f"not strict JSON: {error}", todo, file=file) from error
     check(data, "trust", file=file)
     return data
 

@@ -115,10 +115,16 @@ class WitnessFolder:
         try:
             about = strict_loads((folder / _ABOUT).read_bytes())
             self.name = str(about["name"])
-        except (OSError, StrictJsonError, KeyError, TypeError) as error:
+        except OSError as error:
             raise InputError(
-                f"no witness is here: {error}",
+                f"no witness is here: {error.strerror}",
                 f"make one: `anlan witness init {folder} --name NAME`",
+                file=str(folder / _ABOUT),
+            ) from error
+        except (StrictJsonError, KeyError, TypeError) as error:
+            raise InputError(
+                "the file with the witness's name is damaged",
+                "put that file back from a copy, and leave the folder's others as they are",
                 file=str(folder / _ABOUT),
             ) from error
         self._signer = LocalSigner.from_file(folder / _KEY, lambda: "")
@@ -193,7 +199,10 @@ class WitnessFolder:
         last = self._last(place)
         at = note.witnessed(last, {self.name: self.public_key}).get(self.name) if last else None
         keys = tuple(sorted(key_id(key) for key in self._keys(place)))
-        return Watched((place / "origin").read_text(), keys, last, at, place / "checkpoint")
+        origin = (place / "origin").read_bytes().decode(errors="replace")
+        if self._place(origin) != place:
+            raise self._broken(f"{place / 'origin'} is not the origin that its folder is of")
+        return Watched(origin, keys, last, at, place / "checkpoint")
 
     def _place(self, origin: str) -> Path:
         return self.folder / "logs" / hashlib.sha256(origin.encode()).hexdigest()
