@@ -32,7 +32,7 @@ _CHART_HEIGHT = 70.0
 
 def render(run_dir: Path) -> str:
     """Return the HTML report of a run directory. Raises InputError when the run has not ended."""
-    return render_page(build(layout.read_run_directory(run_dir), file=str(run_dir)))
+    return render_page(build(layout.read_run_directory(run_dir), file=str(run_dir), page=True))
 
 
 def render_bundle(files: Mapping[str, bytes]) -> bytes | None:
@@ -45,7 +45,7 @@ def render_bundle(files: Mapping[str, bytes]) -> bytes | None:
     plan = document(contents, layout.PLAN, "plan")
     if plan["tool"]["version"] != TOOL_VERSION:
         return None
-    return render_page(build(contents)).encode()
+    return render_page(build(contents, page=True)).encode()
 
 
 def render_page(view: View) -> str:

@@ -6,7 +6,7 @@ rows several times faster than a template does. Every text in them passes `_text
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import groupby
@@ -94,7 +94,8 @@ def _policy_row(one: Finding) -> str:
     )
 
 
-def _controls(controls: Sequence[ControlRef]) -> str:
+@lru_cache(maxsize=512)  # the runs of an environment are judged by the same policies
+def _controls(controls: tuple[ControlRef, ...]) -> str:
     """A line for each source, with its controls in their order."""
     lines = []
     for _, group in groupby(sorted(controls, key=_source), _source):
