@@ -12,13 +12,11 @@ from orchestrator.evidence.tlog import proofs
 from orchestrator.evidence.tlog.entries import parse_entry
 from orchestrator.model.errors import InputError
 from orchestrator.model.fact import parse_timestamp, timestamp
-from orchestrator.model.schema import check
 from orchestrator.model.version import TOOL_VERSION
 from orchestrator.report import charts
 from orchestrator.report import view as v
 from orchestrator.report.actions import SHOWN, actions
-from orchestrator.report.judged import controls_of, facts_of, findings_of
-from orchestrator.report.rules import read_rules
+from orchestrator.report.judged import judged_of, judged_of_page
 from orchestrator.report.words import (
     ALL_POLICIES,
     NO_FACTS,
@@ -34,9 +32,10 @@ _STATE: dict[bool | None, v.State] = {True: "pass", False: "fail", None: "unknow
 _COUNTED = (("ledger", "acknowledged"), ("availability", "ok"))
 
 
-def build(files: Mapping[str, bytes], *, file: str = "") -> v.View:
+def build(files: Mapping[str, bytes], *, file: str = "", page: bool = False) -> v.View:
     """Return what a report of a run says; `files` is bundle path → content.
 
+    With `page` only as much as the HTML page shows (`judged_of_page`), in a third of the time.
     Raises InputError when the run has not ended, or a file is not what it must be.
     """
     contents = contents_of(files)
@@ -48,16 +47,18 @@ def build(files: Mapping[str, bytes], *, file: str = "") -> v.View:
     raw = contents.raw()
     derived = run["derived"]
     titles = {step["id"]: step["title"] for step in plan["steps"]}
-    documents, unusable = _fact_documents(raw)
-    facts, data = facts_of(documents)
-    rules = read_rules(contents)
-    judged = findings_of(findings, rules, facts, data)
+    if page:
+        judged = judged_of_page(contents, findings)
+    else:
+        judged = judged_of(contents, findings, plan["drill"]["name"])
     targets = tuple(target_of(one) for one in derived["targets"])
     steps = steps_of(derived, titles, _retried(raw))
     checks = checks_of(derived)
     undo = undo_of(derived)
-    gaps = (*_gaps(derived, titles, findings, facts), *unusable)
-    todo = actions(derived, targets=targets, steps=steps, checks=checks, undo=undo, findings=judged)
+    gaps = (*_gaps(derived, titles, findings, judged.facts), *judged.unusable)
+    todo = actions(
+        derived, targets=targets, steps=steps, checks=checks, undo=undo, findings=judged.findings
+    )
     began, ended = (parse_timestamp(run[name]) for name in ("started_at", "ended_at"))
     journal = [entry for entry in raw.get("steps", []) if isinstance(entry, dict)]
     until = max(
@@ -101,8 +102,8 @@ def build(files: Mapping[str, bytes], *, file: str = "") -> v.View:
         actions=todo,
         more_actions=max(0, len(todo) - SHOWN),
         gaps=gaps,
-        findings=judged,
-        controls=controls_of(rules, judged, plan["drill"]["name"]),
+        findings=judged.findings,
+        controls=judged.controls,
         phases=_phases(derived["phases"]),
         fault_seconds=_fault(journal),
         until_seconds=until,
@@ -125,7 +126,7 @@ def build(files: Mapping[str, bytes], *, file: str = "") -> v.View:
         undo=undo,
         ledger=_ledger(derived["ledger"]),
         clocks=_clocks(raw),
-        facts=tuple(facts),
+        facts=judged.facts,
         evidence=_evidence(contents, plan),
     )
 
@@ -141,24 +142,6 @@ def document(contents: Contents, path: str, schema: str, *, file: str = "") -> d
     name = f"{file}:{path}" if file else path
     data: dict[str, Any] = contents.document(path, schema, file=name)
     return data
-
-
-def _fact_documents(raw: Mapping[str, Any]) -> tuple[list[tuple[str, str, Any]], list[v.Gap]]:
-    """The documents of facts, and what is no such document.
-
-    Facts of the survivor that cannot be make a run inconclusive: its report says so.
-    """
-    found, gaps = [], []
-    if raw.get("facts") is not None:
-        check(raw["facts"], "facts", file=layout.FACTS)
-        found.append(("F", layout.FACTS, raw["facts"]))
-    if raw.get("recovered_facts") is not None:
-        try:
-            check(raw["recovered_facts"], "recovered-facts", file=layout.RECOVERED)
-            found.append(("R", layout.RECOVERED, raw["recovered_facts"]))
-        except InputError as error:
-            gaps.append(v.Gap("recovered-fact", same(layout.RECOVERED), same(error.reason)))
-    return found, gaps
 
 
 def compliance_of(policies: Mapping[str, int] | None) -> v.Compliance:
@@ -265,13 +248,14 @@ def _rates(
 ) -> tuple[v.Rate, ...]:
     found = []
     for name, kind in _COUNTED:
-        moments = [
-            (entry["t"] - int(journal[0]["t"])) / 1e9
+        clock = [
+            entry["t"]
             for entry in raw.get(name, [])
             if isinstance(entry, dict) and entry.get("kind") == kind
         ]
-        if moments:
-            width, values = charts.rates(moments, until)
+        if clock:
+            began = int(journal[0]["t"])
+            width, values = charts.rates([(t - began) / 1e9 for t in clock], until)
             found.append(v.Rate(name, RATES[name], width, tuple(values), max(values)))
     return tuple(found)
 

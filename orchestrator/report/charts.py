@@ -125,9 +125,11 @@ def rates(times: Sequence[float], until: float, bins: int = 120) -> tuple[float,
     """Return (seconds a bin, events per second in each bin from 0 to `until`)."""
     width = max(until / bins, 0.5)
     counts = [0] * max(1, math.ceil(until / width))
+    last = len(counts) - 1
     for moment in times:
         if 0 <= moment < until:
-            counts[min(int(moment / width), len(counts) - 1)] += 1
+            place = int(moment / width)
+            counts[place if place < last else last] += 1
     return width, [count / width for count in counts]
 
 

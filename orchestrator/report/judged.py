@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
 from typing import Any
 
 from orchestrator.evidence import layout
+from orchestrator.evidence.contents import Contents
+from orchestrator.model.errors import InputError
 from orchestrator.model.fact import fact_from_json, parse_timestamp, timestamp
-from orchestrator.model.policy import STATUSES
-from orchestrator.report.rules import Rules, observed_values
+from orchestrator.model.policy import STATUSES, Policy
+from orchestrator.model.schema import check
+from orchestrator.report.rules import Rules, observed_values, read_rules
 from orchestrator.report.view import (
     Control,
     ControlRef,
     Fact,
     Finding,
+    Gap,
     Observation,
     Waiver,
 )
@@ -24,54 +29,121 @@ from orchestrator.report.words import same
 _ORDER: dict[str, int] = {status: number for number, status in enumerate(STATUSES)}
 
 
-def facts_of(documents: Sequence[tuple[str, str, Any]]) -> tuple[list[Fact], dict[str, Any]]:
-    """Return the facts, and digest → data of each.
+@dataclass(frozen=True)
+class Judged:
+    """Facts, findings and controls as a report shows them; `unusable` are no documents of facts."""
 
-    `documents` are (first letter of the ids, file, parsed document that fits its schema).
+    facts: tuple[Fact, ...]
+    findings: tuple[Finding, ...]
+    controls: tuple[Control, ...]
+    unusable: tuple[Gap, ...]
+
+
+def judged_of(contents: Contents, findings: Mapping[str, Any] | None, drill: str) -> Judged:
+    """Return what the files of a run say of policies; `findings` is the parsed findings.json.
+
+    Raises InputError for rules or facts that are none.
     """
+    rules = read_rules(contents)
+    documents, unusable = _fact_documents(contents)
+    facts, data = _facts_of(documents)
+    found = findings_of(findings, rules, facts, data)
+    return Judged(tuple(facts), found, controls_of(rules, found, drill), tuple(unusable))
+
+
+def judged_of_page(contents: Contents, findings: Mapping[str, Any] | None) -> Judged:
+    """Return as much of the same as the HTML page shows.
+
+    Without facts of the survivor, digests of facts, observations and the facts of a finding, and
+    controls: they take most of the time. Raises InputError for rules or facts that are none.
+    """
+    rules = read_rules(contents)
+    document = contents.raw().get("facts")
+    facts: tuple[Fact, ...] = ()
+    if document is not None:
+        check(document, "facts", file=layout.FACTS)
+        facts = tuple(
+            _fact(one, "F", n, layout.FACTS) for n, one in enumerate(document["facts"], 1)
+        )
+    found = tuple(_finding(item, rules.policies.get(item["policy"])) for item in _ordered(findings))
+    return Judged(facts, found, (), ())
+
+
+def _fact_documents(contents: Contents) -> tuple[list[tuple[str, str, Any]], list[Gap]]:
+    """(First letter of the ids, file, document) of facts, and what is no such document.
+
+    Facts of the survivor that cannot be make a run inconclusive: its report says so.
+    """
+    found, gaps, raw = [], [], contents.raw()
+    if raw.get("facts") is not None:
+        check(raw["facts"], "facts", file=layout.FACTS)
+        found.append(("F", layout.FACTS, raw["facts"]))
+    if raw.get("recovered_facts") is not None:
+        try:
+            check(raw["recovered_facts"], "recovered-facts", file=layout.RECOVERED)
+            found.append(("R", layout.RECOVERED, raw["recovered_facts"]))
+        except InputError as error:
+            gaps.append(Gap("recovered-fact", same(layout.RECOVERED), same(error.reason)))
+    return found, gaps
+
+
+def _facts_of(documents: Sequence[tuple[str, str, Any]]) -> tuple[list[Fact], dict[str, Any]]:
+    """The facts, and digest → data of each."""
     shown: list[Fact] = []
     data: dict[str, Any] = {}
     for letter, file, document in documents:
         for number, one in enumerate(document["facts"], start=1):
             digest = fact_from_json(one).digest
             data[digest] = one
-            shown.append(
-                Fact(
-                    id=f"{letter}{number}",
-                    file=file,
-                    kind=one["kind"],
-                    subject=one["subject"],
-                    status=one["status"],
-                    collected_at=one["collected_at"],
-                    source=one["source"],
-                    query=one["query"],
-                    row_count=one["row_count"],
-                    duration_ms=one["duration_ms"],
-                    error=one["error"],
-                    digest=digest,
-                )
-            )
+            shown.append(_fact(one, letter, number, file, digest))
     return shown, data
+
+
+def _fact(one: Mapping[str, Any], letter: str, number: int, file: str, digest: str = "") -> Fact:
+    return Fact(
+        id=f"{letter}{number}",
+        file=file,
+        kind=one["kind"],
+        subject=one["subject"],
+        status=one["status"],
+        collected_at=one["collected_at"],
+        source=one["source"],
+        query=one["query"],
+        row_count=one["row_count"],
+        duration_ms=one["duration_ms"],
+        error=one["error"],
+        digest=digest,
+    )
 
 
 def findings_of(
     document: Mapping[str, Any] | None, rules: Rules, facts: Sequence[Fact], data: Mapping[str, Any]
 ) -> tuple[Finding, ...]:
     """Return the findings of findings.json: failures first, then what is unknown, by severity."""
-    if document is None:
-        return ()
     ids = {fact.digest: fact.id for fact in facts if fact.file == layout.FACTS}
-    ordered = sorted(
-        document["findings"],
+    found = []
+    for item in _ordered(document):
+        policy = rules.policies.get(item["policy"])
+        observations = _observations(item, policy, ids, data)
+        about = tuple(ids.get(digest, digest) for digest in item["evidence"])
+        found.append(_finding(item, policy, observations=observations, facts=about))
+    return tuple(found)
+
+
+def _ordered(document: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    return sorted(
+        () if document is None else document["findings"],
         key=lambda item: (_ORDER[item["status"]], item["severity"], item["policy"]),
     )
-    return tuple(_finding(item, rules, ids, data) for item in ordered)
 
 
 def _finding(
-    item: Mapping[str, Any], rules: Rules, ids: Mapping[str, str], data: Mapping[str, Any]
+    item: Mapping[str, Any],
+    policy: Policy | None,
+    *,
+    observations: tuple[Observation, ...] = (),
+    facts: tuple[str, ...] = (),
 ) -> Finding:
-    policy = rules.policies.get(item["policy"])
     return Finding(
         policy=item["policy"],
         title=item["title"],
@@ -88,28 +160,28 @@ def _finding(
         controls=tuple(
             ControlRef(one["source"], one["id"], one["threshold"]) for one in item["controls"]
         ),
-        observations=tuple(
-            _observation(one, item["policy"], rules, ids, data)
-            for one in sorted(
-                item["observations"], key=lambda one: (_ORDER[one["status"]], one["subject"])
-            )
-        ),
+        observations=observations,
         waivers=tuple(
             Waiver(one["subject"], one["owner"], one["reason"], one["until"], one["digest"])
             for one in item["waivers"]
         ),
-        facts=tuple(ids.get(digest, digest) for digest in item["evidence"]),
+        facts=facts,
     )
 
 
-def _observation(
-    one: Mapping[str, Any],
-    policy_id: str,
-    rules: Rules,
+def _observations(
+    item: Mapping[str, Any],
+    policy: Policy | None,
     ids: Mapping[str, str],
     data: Mapping[str, Any],
+) -> tuple[Observation, ...]:
+    ordered = sorted(item["observations"], key=lambda one: (_ORDER[one["status"]], one["subject"]))
+    return tuple(_observation(one, policy, ids, data) for one in ordered)
+
+
+def _observation(
+    one: Mapping[str, Any], policy: Policy | None, ids: Mapping[str, str], data: Mapping[str, Any]
 ) -> Observation:
-    policy = rules.policies.get(policy_id)
     fact = data.get(one["fact"] or "")
     until = None
     if fact and policy:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import UTC, datetime
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -17,6 +16,15 @@ from orchestrator.evidence.contents import contents_of
 from orchestrator.model.version import TOOL_VERSION
 from orchestrator.report import charts
 from orchestrator.report.build import build, document
+from orchestrator.report.page_tables import (
+    SIGNS,
+    fact_rows,
+    file_rows,
+    number,
+    policy_rows,
+    tag,
+    utc,
+)
 from orchestrator.report.view import Outage, Step, View
 
 _CHART_HEIGHT = 70.0
@@ -24,7 +32,7 @@ _CHART_HEIGHT = 70.0
 
 def render(run_dir: Path) -> str:
     """Return the HTML report of a run directory. Raises InputError when the run has not ended."""
-    return render_page(build(layout.read_run_directory(run_dir), file=str(run_dir)))
+    return render_page(build(layout.read_run_directory(run_dir), file=str(run_dir), page=True))
 
 
 def render_bundle(files: Mapping[str, bytes]) -> bytes | None:
@@ -37,7 +45,7 @@ def render_bundle(files: Mapping[str, bytes]) -> bytes | None:
     plan = document(contents, layout.PLAN, "plan")
     if plan["tool"]["version"] != TOOL_VERSION:
         return None
-    return render_page(build(contents)).encode()
+    return render_page(build(contents, page=True)).encode()
 
 
 def render_page(view: View) -> str:
@@ -48,7 +56,9 @@ def render_page(view: View) -> str:
         timeline=_timeline(view),
         # What a bundle's page has always shown: facts of the survivor are told by its checks.
         gaps=[one for one in view.gaps if one.kind != "recovered-fact"],
-        facts=[one for one in view.facts if one.file == layout.FACTS],
+        policy_rows=policy_rows(view.findings),
+        fact_rows=fact_rows(one for one in view.facts if one.file == layout.FACTS),
+        file_rows=file_rows(view.evidence.files),
     )
 
 
@@ -61,7 +71,8 @@ def _template() -> Template:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    environment.filters.update(seconds=charts.seconds_text, utc=_utc, number=number)
+    environment.filters.update(seconds=charts.seconds_text, utc=utc, number=number)
+    environment.globals.update(signs=SIGNS, tag=tag)
     return environment.get_template("report.html.j2")
 
 
@@ -69,16 +80,6 @@ def _template_text(name: str) -> str:
     """The text of a template, from a folder or from the standalone verifier's archive."""
     folder = resources.files("orchestrator.report").joinpath("templates")
     return folder.joinpath(name).read_text(encoding="utf-8")
-
-
-def _utc(text: str) -> str:
-    moment = datetime.fromisoformat(text).astimezone(UTC)
-    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
-
-
-def number(value: float) -> str:
-    """Return a number as people read it: `1,234`, `5.98`."""
-    return f"{value:,.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else f"{value:,}"
 
 
 def _timeline(view: View) -> dict[str, Any] | None:

@@ -37,7 +37,7 @@ def render_format(
     HTML and JSON hold both languages. `fonts` are folders where the font of the PDF may be.
     Raises InputError when the files are no finished run, InfrastructureError without the font.
     """
-    return _render(build(contents, file=file), name, lang, fonts)
+    return _render(build(contents, file=file, page=name == "html"), name, lang, fonts)
 
 
 def _render(view: View, name: str, lang: str, fonts: Sequence[Path]) -> bytes:

@@ -287,7 +287,7 @@ class View:
 
     `policies` counts by status (None: not judged). `waived` policies do not hold, and are waived
     wherever they do not. `more_actions` is how many come after the first five, `not_observed` the
-    number of gaps.
+    number of gaps. One that was built for the page alone has no more than the page shows.
     """
 
     run_id: str

@@ -28,6 +28,7 @@ from orchestrator.evidence.bundle import archive
 from orchestrator.model.errors import InputError
 from orchestrator.model.schema import check
 from orchestrator.report.build import build
+from orchestrator.report.page import render_page
 from orchestrator.report.run_formats import FILES, render_format
 
 Contents = dict[str, bytes]
@@ -421,6 +422,37 @@ def test_waivers_are_shown_and_satisfy_nothing(runs: Runs) -> None:
     found = next(one for one in oscal["findings"] if one["target"]["target-id"] == "tls-version")
     assert found["target"]["status"]["state"] == "not-satisfied"
     assert "waived-until" in {prop["name"] for prop in found["props"]}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_page_shows_nothing_of_what_is_left_out_for_it(runs: Runs, name: str) -> None:
+    whole, little = build(runs[name]), build(runs[name], page=True)
+    assert little != whole
+    assert render_page(little) == render_page(whole)
+
+
+def test_a_control_stands_with_the_others_of_its_source(runs: Runs) -> None:
+    contents = runs["everything"]
+    findings = json.loads(contents[layout.FINDINGS])
+    findings["findings"][0]["controls"] = [
+        {"source": source, "id": name, "threshold": threshold}
+        for source, name, threshold in (
+            ("law & order", "2", ""),
+            ("DORA", "9", "<4 h"),
+            ("Law & Order", "1", ""),
+        )
+    ]
+    changed = {**contents, layout.FINDINGS: json.dumps(findings).encode()}
+    cell = "<td>DORA: 9 (&lt;4 h)<br>law &amp; order: 2, 1</td></tr>"
+    assert cell in render_format(changed, "html").decode()
+
+
+def test_a_page_is_of_its_run_alone(runs: Runs) -> None:
+    alone = {name: render_format(contents, "html") for name, contents in runs.items()}
+    evil = with_texts(runs["everything"], EVIL)
+    for name in reversed(runs):
+        assert render_format(evil, "html") not in alone.values()
+        assert render_format(runs[name], "html") == alone[name]
 
 
 @pytest.mark.parametrize("name", FILES)

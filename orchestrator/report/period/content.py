@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from orchestrator.model.policy import BAD
 from orchestrator.report.labels import word
-from orchestrator.report.page import number
+from orchestrator.report.page_tables import number
 from orchestrator.report.period.attention import ORDER
 from orchestrator.report.period.sections import Section, sections_of
 from orchestrator.report.period.tables import code_of, say

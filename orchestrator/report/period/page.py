@@ -10,7 +10,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from orchestrator.report.labels import LANGUAGES, word
-from orchestrator.report.page import number
+from orchestrator.report.page_tables import number
 from orchestrator.report.period.content import content_of
 from orchestrator.report.period.view import PeriodView
 from orchestrator.report.workbook import tone_of

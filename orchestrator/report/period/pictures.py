@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from xml.sax.saxutils import escape
 
 from orchestrator.model.fact import parse_timestamp
-from orchestrator.report.page import number
+from orchestrator.report.page_tables import number
 from orchestrator.report.period.measures import spans
 from orchestrator.report.period.tables import code_of, say
 from orchestrator.report.period.view import PeriodView, Point, Trend

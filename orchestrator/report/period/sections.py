@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from orchestrator.report.page import number
+from orchestrator.report.page_tables import number
 from orchestrator.report.period import measured_tables, pictures, tables
 from orchestrator.report.period.tables import say
 from orchestrator.report.period.view import Kind, PeriodView, Trend
