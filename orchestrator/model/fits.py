@@ -48,6 +48,8 @@ _EXACT: Mapping[str, frozenset[type]] = {
     "integer": frozenset({int}),
 }
 """Of each type of JSON Schema the Python types whose every value is of it."""
+_OF_OBJECTS = frozenset({"properties", "required", "additionalProperties"})
+_OF_TEXTS = frozenset({"type", "minLength", "pattern"})
 _TYPES: Mapping[str, Fits] = {
     "object": lambda value: isinstance(value, dict),
     "array": lambda value: isinstance(value, list),
@@ -66,7 +68,7 @@ def compiled(name: str, load: Load) -> Fits:
     def fits(data: Any) -> bool:
         try:
             return predicate(data)
-        except _Undecided:
+        except (_Undecided, TypeError):  # TypeError: a list or an object is in no set
             return False
 
     return fits
@@ -81,6 +83,17 @@ def _of_any_value(schema: Any) -> frozenset[type]:
     return frozenset().union(*(_EXACT[one] for one in kinds))
 
 
+def _text(schema: Mapping[str, Any]) -> Fits:
+    """What is true of a text as long as is asked for, that the pattern is found in."""
+    least = schema.get("minLength", 0)
+    if "pattern" not in schema:
+        return lambda value: isinstance(value, str) and len(value) >= least
+    search = re.compile(schema["pattern"]).search
+    return lambda value: (
+        isinstance(value, str) and search(value) is not None and len(value) >= least
+    )
+
+
 def _each(parts: list[Fits]) -> Fits:
     """True of what every part is true of, in their order."""
     if not parts:
@@ -89,6 +102,14 @@ def _each(parts: list[Fits]) -> Fits:
         return parts[0]
     first, rest = parts[0], _each(parts[1:])
     return lambda value: first(value) and rest(value)
+
+
+def _either(parts: list[Fits]) -> Fits:
+    """True of what one part at least is true of."""
+    if len(parts) == 1:
+        return parts[0]
+    first, rest = parts[0], _either(parts[1:])
+    return lambda value: first(value) or rest(value)
 
 
 class _Compiler:
@@ -100,41 +121,53 @@ class _Compiler:
         if isinstance(schema, bool):
             return lambda _: schema
         parts: list[Fits] = []
+        done = {"then", "else", *_OF_OBJECTS}
+        if not _OF_OBJECTS.isdisjoint(schema):
+            parts.append(self._object(root, schema))
+            done |= {"type"} if schema.get("type") == "object" else set()
+        elif schema.get("type") == "string":
+            parts.append(_text(schema))
+            done |= _OF_TEXTS
+        elif schema.get("type") == "array" and "items" in schema:
+            parts.append(self._array(root, schema))
+            done |= {"type", "items"}
         for key in schema:
-            if key in _SILENT or key in ("then", "else", "additionalProperties"):
-                continue
-            if key in ("properties", "required"):
+            if key in _SILENT or key in done:
                 continue
             maker = getattr(self, "_" + key.replace("$", ""), None)
             if maker is None:
                 raise UnknownKeyword(key)
             parts.append(maker(root, schema[key], schema))
-        if not {"properties", "required", "additionalProperties"}.isdisjoint(schema):
-            parts.append(self._object(root, schema))
         return _each(parts)
 
     def _object(self, root: str, schema: Mapping[str, Any]) -> Fits:
-        fields = {key: self.of(root, part) for key, part in schema.get("properties", {}).items()}
-        required = frozenset(schema.get("required", ()))
-        extra = self.of(root, schema.get("additionalProperties", True))
+        properties, extra = schema.get("properties", {}), schema.get("additionalProperties", True)
         known = {
-            key: (_of_any_value(part), fields[key])
-            for key, part in schema.get("properties", {}).items()
-        }.get
-        other = (_of_any_value(schema.get("additionalProperties", True)), extra)
+            key: (_of_any_value(part), self.of(root, part)) for key, part in properties.items()
+        }
+        required = frozenset(schema.get("required", ()))
+        other = (_of_any_value(extra), self.of(root, extra))
+        no_object, many, field = schema.get("type") != "object", len(known), known.get
+
+        # So many, and each of them known, are all that are required: no set is compared.
+        all_known = extra is False and required == known.keys()
 
         def fits(value: Any) -> bool:
             if not isinstance(value, dict):
-                return True
-            if not required <= value.keys():
+                return no_object
+            if len(value) != many if all_known else not required <= value.keys():
                 return False
             for key, inner in value.items():  # all() of a generator takes twice as long
-                types, fits_field = known(key, other)
+                types, fits_field = field(key, other)
                 if type(inner) not in types and not fits_field(inner):
                     return False
             return True
 
         return fits
+
+    def _array(self, root: str, schema: Mapping[str, Any]) -> Fits:
+        each = self.of(root, schema["items"])
+        return lambda value: isinstance(value, list) and all(map(each, value))
 
     def _ref(self, root: str, where: str, _: Any) -> Fits:
         file, _hash, pointer = where.partition("#")
@@ -148,14 +181,15 @@ class _Compiler:
     def _type(self, _root: str, named: Any, _: Any) -> Fits:
         if isinstance(named, str):
             return _TYPES[named]
-        kinds = [_TYPES[one] for one in named]
-        return lambda value: any(kind(value) for kind in kinds)
+        return _either([_TYPES[one] for one in named])
 
     def _enum(self, _root: str, values: list[Any], _: Any) -> Fits:
         if any(isinstance(one, (dict, list)) for one in values):
             raise UnknownKeyword("a constant with parts")
         texts = frozenset(one for one in values if isinstance(one, str))
         others = [(isinstance(one, bool), one) for one in values if not isinstance(one, str)]
+        if not others:
+            return texts.__contains__
 
         def fits(value: Any) -> bool:
             if isinstance(value, str):
@@ -223,11 +257,13 @@ class _Compiler:
         return _each([self.of(root, one) for one in schemas])
 
     def _anyOf(self, root: str, schemas: list[Any], _: Any) -> Fits:  # noqa: N802
-        parts = [self.of(root, one) for one in schemas]
-        return lambda value: any(part(value) for part in parts)
+        return _either([self.of(root, one) for one in schemas])
 
     def _oneOf(self, root: str, schemas: list[Any], _: Any) -> Fits:  # noqa: N802
         parts = [self.of(root, one) for one in schemas]
+        named = [one.get("type") for one in schemas if isinstance(one, dict)]
+        if sorted(map(str, named)) == ["null", "string"]:  # nothing is both
+            return _either(parts)
         return lambda value: sum(part(value) for part in parts) == 1
 
     def _if(self, root: str, condition: Any, schema: Mapping[str, Any]) -> Fits:
