@@ -82,6 +82,7 @@ def report(
       anlan report --environment local --month 2026-11 --kind service --format pdf --lang zh
       anlan report q4.zip --format pdf
     """
+    from orchestrator.evidence.period.verify import is_period  # noqa: PLC0415
     from orchestrator.report.fonts import FOLDERS  # noqa: PLC0415
 
     # A folder that was named is the only one that is looked into.
@@ -89,7 +90,7 @@ def report(
     wished = report_period.Wished(environment, since, until, month, kind)
     if run is not None and environment:
         raise InputError("a run or bundle and --environment are two things", "name one of them")
-    if run is None or report_period.is_period_bundle(Path(run)):
+    if run is None or (Path(run).is_file() and is_period(Path(run))):
         if run is None and not wished.given:
             raise InputError(
                 "nothing is named to report on",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,7 +17,6 @@ from orchestrator.model.period import Period
 
 _KINDS = ("period", "service")
 _MONTH = re.compile(r"(\d{4})-(0[1-9]|1[0-2])")
-_CHECKPOINT = "log/checkpoint"  # what a period's bundle has, and a run's never
 if TYPE_CHECKING:
     from orchestrator.report.period.view import Kind
 
@@ -83,15 +81,6 @@ def options(function: F) -> F:
     ):
         function = option(function)
     return function
-
-
-def is_period_bundle(path: Path) -> bool:
-    """Whether a file is the bundle of a period: it has a log of its own."""
-    try:
-        with zipfile.ZipFile(path) as packed:
-            return _CHECKPOINT in packed.namelist()
-    except (OSError, zipfile.BadZipFile):
-        return False
 
 
 def source_of(run: str | None, wished: Wished) -> Callable[[], Period]:

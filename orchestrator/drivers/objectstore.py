@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -9,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, ConnectionClosedError, SSLError
 
 from orchestrator.model.environment import Environment, Site
 from orchestrator.model.errors import InfrastructureError
@@ -173,14 +175,14 @@ class ObjectStore:
         """
         try:
             self._put_locked(bucket, key, content, days, IfNoneMatch="*")
-        except ClientError as error:
-            if _code(error) != "PreconditionFailed":
+        except (ClientError, BotoCoreError) as error:
+            # A content that is refused before all of it was sent may show as a cut connection.
+            refused = isinstance(error, ClientError) and _code(error) == "PreconditionFailed"
+            if not (refused or isinstance(error, (SSLError, ConnectionClosedError))):
                 raise self._failed(f"store {bucket}/{key}", error) from error
             if self.newest(bucket, key, len(content) + 1) == content:
                 return False
             self.put_locked(bucket, key, content, days=days)
-        except BotoCoreError as error:
-            raise self._failed(f"store {bucket}/{key}", error) from error
         return True
 
     def _put_locked(
@@ -192,7 +194,7 @@ class ObjectStore:
             Body=content,
             ObjectLockMode="COMPLIANCE",
             ObjectLockRetainUntilDate=datetime.now(UTC) + timedelta(days=days),
-            ChecksumAlgorithm="SHA256",
+            ChecksumSHA256=checksum(content),
             **condition,
         )["VersionId"]
 
@@ -333,6 +335,15 @@ class ObjectStore:
             f"the object store {self.settings.url} did not {what}: {error}",
             "start it (program `objectstore`), or correct its keys (role `objectstore`)",
         )
+
+
+def checksum(content: bytes) -> str:
+    """Return the checksum that S3 takes for SHA-256.
+
+    Given by its value it goes before the content; as an algorithm to use, behind it: then the
+    client goes on sending what was refused, and finds the connection closed.
+    """
+    return base64.b64encode(hashlib.sha256(content).digest()).decode()
 
 
 def _code(error: ClientError) -> str:

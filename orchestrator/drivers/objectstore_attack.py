@@ -16,7 +16,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from orchestrator.drivers.lease import LeaseFile
-from orchestrator.drivers.objectstore import ObjectStore, ObjectVersion
+from orchestrator.drivers.objectstore import ObjectStore, ObjectVersion, checksum
 from orchestrator.drivers.pgbackrest import PgBackRest
 from orchestrator.model.environment import Environment, Site
 
@@ -106,16 +106,17 @@ class Attacker(ObjectStore):
 
     def overwrite(self, bucket: str, key: str, until: datetime) -> Attempt:
         """Put garbage over an object, locked until then so that nobody can take it away."""
+        garbage = os.urandom(_GARBAGE_BYTES)
         return self._try(
             "overwrite with garbage",
             key,
             lambda: self._client.put_object(
                 Bucket=bucket,
                 Key=key,
-                Body=os.urandom(_GARBAGE_BYTES),
+                Body=garbage,
                 ObjectLockMode="COMPLIANCE",
                 ObjectLockRetainUntilDate=until,
-                ChecksumAlgorithm="SHA256",
+                ChecksumSHA256=checksum(garbage),
             ),
         )
 

@@ -126,7 +126,7 @@ def check_run_identity(
                 Problem("plan-mismatch", statement.FILES[kind], "is bound to another plan")
             )
         key, content = embedded[kind]
-        if not same_json(predicate.get(key), content):
+        if predicate.get(key) is not content and not same_json(predicate.get(key), content):
             problems.append(
                 Problem("payload-mismatch", statement.FILES[kind], f"its {key} is not the file's")
             )
@@ -271,9 +271,7 @@ def check_times(
 
 
 def compare_findings(recorded: Mapping[str, Any], derived: Mapping[str, Any]) -> list[Problem]:
-    """The recorded findings are those that the facts and policies lead to."""
-    if same_json(recorded, derived):
-        return []
+    """The recorded findings, which differ from those that facts and policies lead to: where."""
     theirs = {finding["policy"]: finding for finding in recorded["findings"]}
     ours = {finding["policy"]: finding for finding in derived["findings"]}
     problems: list[Problem] = []

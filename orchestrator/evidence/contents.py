@@ -47,6 +47,10 @@ class Contents(dict[str, bytes]):
             self._fit.add((path, schema))
         return data
 
+    def take_to_fit(self, path: str, schema: str) -> None:
+        """Know that a file fits its schema: it was found the same as a document that does."""
+        self._fit.add((path, schema))
+
     def digest(self, path: str) -> str:
         """Return the sha256 of a file. Raises KeyError."""
         if path not in self._digests:

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.evidence import layout, predicates
-from orchestrator.model.canonical import canonical, sha256, strict_loads
+from orchestrator.evidence.contents import Contents, contents_of
+from orchestrator.model.canonical import canonical, canonical_of_json
 from orchestrator.model.errors import InputError
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
@@ -41,9 +42,10 @@ def covers(kind: str, path: str) -> bool:
 
 def subjects(kind: str, contents: Mapping[str, bytes]) -> list[dict[str, Any]]:
     """Return the subjects of a statement of this kind about these files, in order of name."""
+    files = contents_of(contents)
     return [
-        {"name": path, "digest": {"sha256": sha256(contents[path])}}
-        for path in sorted(contents)
+        {"name": path, "digest": {"sha256": files.digest(path)}}
+        for path in sorted(files)
         if covers(kind, path)
     ]
 
@@ -53,21 +55,21 @@ def need(contents: Mapping[str, bytes], path: str) -> Any:
     if path not in contents:
         raise InputError("the run directory lacks it", file=path)
     try:
-        return strict_loads(contents[path])
+        return contents_of(contents).json(path)
     except ValueError as error:
         raise InputError(f"not strict JSON: {error}", file=path) from error
 
 
-def predicate(kind: str, contents: Mapping[str, bytes], plan_entry: str | None) -> dict[str, Any]:
+def predicate(kind: str, contents: Contents, plan_entry: str | None) -> dict[str, Any]:
     """Return what is stated about these files; `plan_entry` is the digest of the plan's log line.
 
     Raises InputError when a file is missing or not JSON.
     """
     plan = need(contents, layout.PLAN)
-    bound = {"runId": plan["run_id"], "planDigest": sha256(contents[layout.PLAN])}
+    bound = {"runId": plan["run_id"], "planDigest": contents.digest(layout.PLAN)}
     if kind == "plan":
         need(contents, layout.ENVIRONMENT)
-        digest = sha256(contents[layout.ENVIRONMENT])
+        digest = contents.digest(layout.ENVIRONMENT)
         return {**bound, "environmentDigest": digest, "plan": plan}
     if kind == "controls":
         return {**bound, "planEntry": plan_entry, "results": need(contents, layout.FINDINGS)}
@@ -79,11 +81,29 @@ def build(kind: str, contents: Mapping[str, bytes], plan_entry: str | None = Non
 
     Raises InputError when a file it is about is missing or not JSON, or does not fit its schema.
     """
-    data = {
+    data = _data(kind, contents_of(contents), plan_entry)
+    predicates.check_statement(data, file=FILES[kind])
+    return canonical(data)
+
+
+def same(
+    kind: str, contents: Contents, plan_entry: str | None, payload: bytes
+) -> dict[str, Any] | None:
+    """Return the statement of these files if it is the payload byte for byte, else None.
+
+    Then all that it says of the files is so, and it fits its schema if they fit theirs.
+    """
+    try:
+        data = _data(kind, contents, plan_entry)
+        return data if canonical_of_json(data) == payload else None
+    except (ValueError, TypeError, KeyError, InputError, RecursionError):
+        return None
+
+
+def _data(kind: str, contents: Contents, plan_entry: str | None) -> dict[str, Any]:
+    return {
         "_type": STATEMENT_TYPE,
         "subject": subjects(kind, contents),
         "predicateType": PREDICATES[kind],
         "predicate": predicate(kind, contents, plan_entry),
     }
-    predicates.check_statement(data, file=FILES[kind])
-    return canonical(data)

@@ -7,8 +7,8 @@ the first.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,80 +27,19 @@ from orchestrator.evidence.bindings import Problem
 from orchestrator.evidence.contents import Contents
 from orchestrator.evidence.persons import approvals, waivers
 from orchestrator.evidence.proven import Logged
-from orchestrator.evidence.status import Status, status_of
+from orchestrator.evidence.status import status_of
 from orchestrator.evidence.summary import summarize
 from orchestrator.evidence.tlog.entries import Entry
 from orchestrator.evidence.trust import signatures
 from orchestrator.evidence.trust import time as trusted_time
 from orchestrator.evidence.trust.signatures import Signed
 from orchestrator.evidence.trust.values import Trust
-from orchestrator.model.canonical import StrictJsonError, canonical_loads, sha256
+from orchestrator.evidence.verification import Expectation, Rederive, Verification
+from orchestrator.model.canonical import StrictJsonError, canonical_loads, same_json, sha256
 from orchestrator.model.errors import InputError
 from orchestrator.model.fact import parse_timestamp
 from orchestrator.model.schema import check
 from orchestrator.model.waiver import Waiver
-
-
-@dataclass(frozen=True)
-class Rederive:
-    """How verdicts are derived again; all are pure and run on the auditor's machine.
-
-    `findings(rules, facts, environment, now, waivers)` returns the findings document;
-    `drill(plan, raw)` the values that run.json holds under `derived`. `raw` is file stem → parsed
-    content of raw/, and `findings` → the findings document as derived again (None without one).
-    `recovered(rules, plan, facts, environment)` returns the one about what was recovered, which is
-    in `raw` as `recovered_findings`. `report(contents)` renders the report of a bundle's files
-    again; None for one that another version rendered.
-    """
-
-    findings: Callable[
-        [Mapping[str, bytes], Any, Mapping[str, Any], datetime, Sequence[Waiver]], dict[str, Any]
-    ]
-    drill: Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]]
-    recovered: Callable[
-        [Mapping[str, bytes], Mapping[str, Any], Any, Mapping[str, Any]], dict[str, Any] | None
-    ]
-    report: Callable[[Mapping[str, bytes]], bytes | None] | None = None
-
-
-@dataclass(frozen=True)
-class Expectation:
-    """What the auditor asked for, so that an old or a foreign bundle is not taken for it.
-
-    `approvals` is the rule (schema `approvals`) that a run with impact on production must have
-    had, or a stricter one. `at` is the time that the run's age is counted to; without it, now.
-    """
-
-    run_id: str = ""
-    environment: str = ""
-    not_before: datetime | None = None
-    approvals: Mapping[str, Any] | None = None
-    at: datetime | None = None
-
-
-@dataclass(frozen=True)
-class Verification:
-    """The outcome. `summary`: verdict, measurements and policy counts as derived again here.
-
-    It is worth what `status` says: of a bundle neither VALID nor STALE it proves nothing.
-    """
-
-    status: Status
-    problems: tuple[Problem, ...]
-    summary: dict[str, Any] = field(default_factory=dict)
-
-    def with_problems(self, more: Sequence[Problem]) -> Verification:
-        """Return it with these problems too, and the status that all of them lead to."""
-        problems = (*self.problems, *more)
-        return Verification(status_of(one.code for one in problems), problems, self.summary)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return {
-            "status": self.status,
-            "problems": [problem.to_json() for problem in self.problems],
-            "summary": self.summary,
-        }
 
 
 class _Verifier:
@@ -197,23 +136,35 @@ class _Verifier:
     def statements(self) -> dict[str, dict[str, Any]]:
         """Every statement that could be read, by kind; signed or not (that is said apart)."""
         result: dict[str, dict[str, Any]] = {}
+        plan = self.logged.entries.get("plan")
         for kind, path in statement.FILES.items():
             if kind == "controls" and layout.FINDINGS not in self.contents:
                 if path in self.contents:
                     self.say("missing-file", layout.FINDINGS, "control results without findings")
                 continue
             payload = self.payload(path, statement.PAYLOAD_TYPE, kind)
-            data = None if payload is None else self.canonical(path, payload)
+            if payload is None:
+                continue
+            # Nearly always it is, byte for byte, the statement of these files: then it holds.
+            data = statement.same(kind, self.contents, plan.digest if plan else None, payload)
             if data is None:
-                continue
-            try:
-                check(data, "statement")
-            except InputError as error:
-                self.say("malformed", path, str(error))
-                continue
-            self.problems += bindings.check_statement(kind, data, self.contents)
-            result[kind] = {**data, "payload_sha256": sha256(payload or b"")}
+                data = self.other_statement(kind, path, payload)
+            if data is not None:
+                result[kind] = {**data, "payload_sha256": sha256(payload)}
         return result
+
+    def other_statement(self, kind: str, path: str, payload: bytes) -> dict[str, Any] | None:
+        """A statement that is not that of these files, and where it differs; None if it is none."""
+        data: dict[str, Any] | None = self.canonical(path, payload)
+        if data is None:
+            return None
+        try:
+            check(data, "statement")
+        except InputError as error:
+            self.say("malformed", path, str(error))
+            return None
+        self.problems += bindings.check_statement(kind, data, self.contents)
+        return data
 
     def log(self) -> dict[str, Entry]:
         """The entries that are proven to be in the log, by the kind that each is there for."""
@@ -236,12 +187,10 @@ class _Verifier:
         """Derive the findings again; None when the bundle has none or they cannot be."""
         if layout.FINDINGS not in self.contents:
             return None
-        recorded = self.document(layout.FINDINGS, "finding")
-        if recorded is None:
-            return None
-        environment = self.json(layout.ENVIRONMENT)
-        facts = self.json(layout.FACTS)
-        if environment is None or facts is None:
+        recorded, environment, facts = (
+            self.json(path) for path in (layout.FINDINGS, layout.ENVIRONMENT, layout.FACTS)
+        )
+        if recorded is None or environment is None or facts is None:
             return None
         try:
             now = parse_timestamp(recorded["evaluated_at"])
@@ -252,7 +201,13 @@ class _Verifier:
                 facts, recorded["evaluated_at"], entries.get("controls")
             )
         except Exception as error:  # noqa: BLE001  (hostile input in a caller's function)
-            self.say("cannot-rederive", layout.FINDINGS, f"cannot be derived again: {error!r}")
+            if self.document(layout.FINDINGS, "finding") is not None:
+                self.say("cannot-rederive", layout.FINDINGS, f"cannot be derived again: {error!r}")
+            return None
+        if same_json(recorded, derived):
+            self.contents.take_to_fit(layout.FINDINGS, "finding")
+            return derived
+        if self.document(layout.FINDINGS, "finding") is None:
             return None
         self.problems += bindings.compare_findings(recorded, derived)
         return derived

@@ -20,8 +20,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from orchestrator.evidence import dsse
 from orchestrator.evidence.keys import LocalSigner, key_id
 from orchestrator.evidence.tlog import log, note, proofs, tiles
-from orchestrator.evidence.tlog.entries import LogError, leaf_of, parse_entry
+from orchestrator.evidence.tlog.entries import Entry, LogError, leaf_of, parse_entry
 from orchestrator.evidence.tlog.log import Log
+from orchestrator.evidence.tlog.note import Checkpoint
 from orchestrator.model.errors import InfrastructureError, InputError
 
 DIGEST = "ab" * 32
@@ -329,9 +330,17 @@ def proven(journal: Log, signer: LocalSigner) -> tuple[bytes, Ed25519PublicKey]:
         return held.proof(held.entries[1]), signer.public_key
 
 
+def shown(content: bytes, key: Ed25519PublicKey) -> tuple[Entry, Checkpoint]:
+    """The entry of a proof under a checkpoint that the key has signed."""
+    entry, checkpoint = proofs.included(content, [key])
+    if not note.signers(checkpoint, [key]):
+        raise dsse.UntrustedError(checkpoint.origin)
+    return entry, checkpoint
+
+
 def test_a_proof_shows_its_entry_offline(journal: Log, signer: LocalSigner) -> None:
     content, key = proven(journal, signer)
-    entry, checkpoint = proofs.verify_proof(content, [key])
+    entry, checkpoint = shown(content, key)
     assert (entry.index, entry.run_id, checkpoint.size) == (1, "run-1", 4)
     assert content.startswith(b"c2sp.org/tlog-proof@v1\nextra ")
 
@@ -342,7 +351,7 @@ def test_not_a_byte_of_a_proof_can_be_changed(journal: Log, signer: LocalSigner)
         changed = bytearray(content)
         changed[where] ^= 1
         with pytest.raises((LogError, dsse.UntrustedError)):
-            proofs.verify_proof(bytes(changed), [key])
+            shown(bytes(changed), key)
 
 
 def test_a_proof_of_growth_is_read_as_it_was_written(journal: Log, signer: LocalSigner) -> None:

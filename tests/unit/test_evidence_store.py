@@ -28,7 +28,7 @@ from orchestrator.evidence import (
 )
 from orchestrator.evidence.audit import audit, run_directories
 from orchestrator.evidence.tlog import log, note
-from orchestrator.evidence.tlog.proofs import verify_proof
+from orchestrator.evidence.tlog.proofs import included
 from orchestrator.model.errors import InputError, Refused
 
 KEY = bytes(range(32))
@@ -146,7 +146,7 @@ def test_a_run_comes_with_the_proofs_of_its_own_entries(
         )
         run_dir = record(tmp_path, sample, signer)
         files = [(run_dir / path).read_bytes() for path in layout.PROOFS.values()]
-        proven = [verify_proof(content, [signer.public_key]) for content in files]
+        proven = [included(content, [signer.public_key]) for content in files]
         assert [entry.run_id for entry, _ in proven] == [sample.run_id] * 3
         assert [entry.index for entry, _ in proven] == [
             3 * number - 3,

@@ -12,8 +12,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from period_report_samples import SINCE, Maker, empty, record_of
 from test_evidence_cli import anlan
 
-from orchestrator.cli.report_period import Form, Wished, is_period_bundle, span_of, write_period
+from orchestrator.cli.report_period import Form, Wished, span_of, write_period
 from orchestrator.evidence import EvidenceStore, LocalSigner
+from orchestrator.evidence.period.verify import is_period
 from orchestrator.model.errors import InfrastructureError, InputError
 from orchestrator.report import render
 from orchestrator.report.fonts import FOLDERS
@@ -129,7 +130,6 @@ def made(tmp_path: Path) -> tuple[Path, Any]:
 def test_the_state_directory_and_a_period_bundle_give_the_same_report(
     made: tuple[Path, Any], tmp_path: Path
 ) -> None:
-    pytest.importorskip("orchestrator.evidence.period.record")
     state, store = made
     asked = ("report", "--environment", "local", "--month", "2026-10", "--format", "json")
     done = anlan(*asked, "--out", tmp_path / "mine.json", state=state)
@@ -143,7 +143,7 @@ def test_the_state_directory_and_a_period_bundle_give_the_same_report(
         store.export(run_dir, state / "evidence/bundles" / f"{run_dir.name}.zip")
     bundle = tmp_path / "october.zip"
     store.export_period("local", SINCE, datetime(2026, 11, 1, tzinfo=UTC), bundle)
-    assert is_period_bundle(bundle)
+    assert is_period(bundle)
     done = anlan("report", bundle, "--format", "json", "--out", tmp_path / "theirs.json")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "theirs.json").read_bytes() == (tmp_path / "mine.json").read_bytes()
@@ -151,5 +151,4 @@ def test_the_state_directory_and_a_period_bundle_give_the_same_report(
 
 def test_a_file_that_is_no_archive_is_no_period(tmp_path: Path) -> None:
     (tmp_path / "x.zip").write_bytes(b"PK none")
-    assert not is_period_bundle(tmp_path / "x.zip")
-    assert not is_period_bundle(tmp_path / "not there")
+    assert not is_period(tmp_path / "x.zip")

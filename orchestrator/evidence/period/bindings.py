@@ -16,7 +16,7 @@ from orchestrator.evidence.tlog import tiles
 from orchestrator.evidence.tlog.entries import RUN_KINDS, Entry
 from orchestrator.evidence.tlog.note import Checkpoint
 from orchestrator.evidence.trust.values import Trust
-from orchestrator.evidence.verify import Expectation
+from orchestrator.evidence.verification import Expectation
 from orchestrator.model.canonical import StrictJsonError, canonical_loads, sha256
 from orchestrator.model.errors import InputError
 from orchestrator.model.fact import parse_timestamp, timestamp

@@ -12,7 +12,8 @@ from orchestrator.evidence.period import layout as period_layout
 from orchestrator.evidence.period import logged, stored
 from orchestrator.evidence.status import status_of
 from orchestrator.evidence.trust.values import Trust
-from orchestrator.evidence.verify import Expectation, Rederive, Verification, verify
+from orchestrator.evidence.verification import Expectation, Rederive, Verification
+from orchestrator.evidence.verify import verify
 from orchestrator.model.canonical import sha256
 
 

@@ -34,7 +34,7 @@ from orchestrator.evidence.trust import signatures
 from orchestrator.evidence.trust import time as trusted_time
 from orchestrator.evidence.trust.time import Moment, Vouched
 from orchestrator.evidence.trust.values import Trust
-from orchestrator.evidence.verify import Expectation, Rederive, Verification
+from orchestrator.evidence.verification import Expectation, Rederive, Verification
 from orchestrator.model.canonical import StrictJsonError, canonical_loads, sha256
 from orchestrator.model.errors import InfrastructureError, InputError
 from orchestrator.model.fact import parse_timestamp, timestamp

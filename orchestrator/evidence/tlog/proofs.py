@@ -72,18 +72,6 @@ def parse_growth(content: bytes) -> Growth:
         raise LogError("log-proof", f"not a proof of growth: {error}") from error
 
 
-def verify_proof(content: bytes, keys: Sequence[PublicKey]) -> tuple[Entry, Checkpoint]:
-    """Return the entry that a proof shows to be in a log, and the checkpoint that says so.
-
-    Raises LogError, or UntrustedError when the checkpoint is signed by no trusted key.
-    """
-    entry, checkpoint = included(content, keys)
-    if not note.signers(checkpoint, keys):
-        message = f"the checkpoint of {checkpoint.origin} is signed by no trusted key"
-        raise dsse.UntrustedError(message)
-    return entry, checkpoint
-
-
 def included(content: bytes, keys: Sequence[PublicKey]) -> tuple[Entry, Checkpoint]:
     """Return the entry that a proof shows to be under a checkpoint, and that; signed or not.
 

@@ -18,7 +18,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import Credentials
 
-from orchestrator.drivers.objectstore import ObjectStore
+from orchestrator.drivers.objectstore import ObjectStore, checksum
 from tests.contract.mutations.world import Mutation, World
 
 _KEY = "test/mallory"
@@ -94,7 +94,7 @@ def _weak_object(world: World, mode: str) -> Iterator[None]:
         Body=b"mallory",
         ObjectLockMode=mode,
         ObjectLockRetainUntilDate=datetime.now(UTC) + timedelta(seconds=_LOCK_SECONDS),
-        ChecksumAlgorithm="SHA256",
+        ChecksumSHA256=checksum(b"mallory"),
     )
     try:
         yield
