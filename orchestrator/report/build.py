@@ -12,12 +12,11 @@ from orchestrator.evidence.tlog import proofs
 from orchestrator.evidence.tlog.entries import parse_entry
 from orchestrator.model.errors import InputError
 from orchestrator.model.fact import parse_timestamp, timestamp
-from orchestrator.model.schema import check
 from orchestrator.model.version import TOOL_VERSION
 from orchestrator.report import charts
 from orchestrator.report import view as v
 from orchestrator.report.actions import SHOWN, actions
-from orchestrator.report.judged import controls_of, facts_of, findings_of
+from orchestrator.report.judged import FactDocument, controls_of, facts_of, findings_of
 from orchestrator.report.rules import read_rules
 from orchestrator.report.words import (
     ALL_POLICIES,
@@ -48,7 +47,7 @@ def build(files: Mapping[str, bytes], *, file: str = "") -> v.View:
     raw = contents.raw()
     derived = run["derived"]
     titles = {step["id"]: step["title"] for step in plan["steps"]}
-    documents, unusable = _fact_documents(raw)
+    documents, unusable = _fact_documents(contents, raw)
     facts, data = facts_of(documents)
     rules = read_rules(contents)
     judged = findings_of(findings, rules, facts, data)
@@ -143,19 +142,22 @@ def document(contents: Contents, path: str, schema: str, *, file: str = "") -> d
     return data
 
 
-def _fact_documents(raw: Mapping[str, Any]) -> tuple[list[tuple[str, str, Any]], list[v.Gap]]:
+def _fact_documents(
+    contents: Contents, raw: Mapping[str, Any]
+) -> tuple[list[FactDocument], list[v.Gap]]:
     """The documents of facts, and what is no such document.
 
     Facts of the survivor that cannot be make a run inconclusive: its report says so.
     """
     found, gaps = [], []
     if raw.get("facts") is not None:
-        check(raw["facts"], "facts", file=layout.FACTS)
-        found.append(("F", layout.FACTS, raw["facts"]))
+        facts = contents.facts(layout.FACTS, "facts")
+        found.append(FactDocument("F", layout.FACTS, raw["facts"]["facts"], facts))
     if raw.get("recovered_facts") is not None:
         try:
-            check(raw["recovered_facts"], "recovered-facts", file=layout.RECOVERED)
-            found.append(("R", layout.RECOVERED, raw["recovered_facts"]))
+            facts = contents.facts(layout.RECOVERED, "recovered-facts")
+            recovered = raw["recovered_facts"]["facts"]
+            found.append(FactDocument("R", layout.RECOVERED, recovered, facts))
         except InputError as error:
             gaps.append(v.Gap("recovered-fact", same(layout.RECOVERED), same(error.reason)))
     return found, gaps

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
 from typing import Any
 
 from orchestrator.evidence import layout
-from orchestrator.model.fact import fact_from_json, parse_timestamp, timestamp
+from orchestrator.model.fact import Fact as Observed
+from orchestrator.model.fact import parse_timestamp, timestamp
 from orchestrator.model.policy import STATUSES
 from orchestrator.report.rules import Rules, observed_values
 from orchestrator.report.view import (
@@ -24,21 +26,29 @@ from orchestrator.report.words import same
 _ORDER: dict[str, int] = {status: number for number, status in enumerate(STATUSES)}
 
 
-def facts_of(documents: Sequence[tuple[str, str, Any]]) -> tuple[list[Fact], dict[str, Any]]:
-    """Return the facts, and digest → data of each.
+@dataclass(frozen=True)
+class FactDocument:
+    """A file of facts: the first letter of their ids, their JSON, and what was read of it."""
 
-    `documents` are (first letter of the ids, file, parsed document that fits its schema).
-    """
+    letter: str
+    file: str
+    said: Sequence[Mapping[str, Any]]
+    facts: Sequence[Observed]
+
+
+def facts_of(documents: Sequence[FactDocument]) -> tuple[list[Fact], dict[str, Any]]:
+    """Return the facts, and digest → JSON of each."""
     shown: list[Fact] = []
     data: dict[str, Any] = {}
-    for letter, file, document in documents:
-        for number, one in enumerate(document["facts"], start=1):
-            digest = fact_from_json(one).digest
-            data[digest] = one
+    for document in documents:
+        for number, (one, fact) in enumerate(
+            zip(document.said, document.facts, strict=True), start=1
+        ):
+            data[fact.digest] = one
             shown.append(
                 Fact(
-                    id=f"{letter}{number}",
-                    file=file,
+                    id=f"{document.letter}{number}",
+                    file=document.file,
                     kind=one["kind"],
                     subject=one["subject"],
                     status=one["status"],
@@ -48,7 +58,7 @@ def facts_of(documents: Sequence[tuple[str, str, Any]]) -> tuple[list[Fact], dic
                     row_count=one["row_count"],
                     duration_ms=one["duration_ms"],
                     error=one["error"],
-                    digest=digest,
+                    digest=fact.digest,
                 )
             )
     return shown, data
