@@ -45,7 +45,8 @@ def export_period(
     target = out / name if out and out.is_dir() else out or Path(name)
     with progress_bar("runs") as progress:
         made = store.export_period(environment, begin, end, target, progress)
-    finished, unfinished = made.selection.finished, made.selection.unfinished
+    runs_of = made.selection
+    finished, unfinished, removed = runs_of.finished, runs_of.unfinished, runs_of.removed
     if as_json:
         common.emit(
             {
@@ -55,6 +56,7 @@ def export_period(
                 "until": timestamp(end),
                 "runs": list(finished),
                 "unfinished": list(unfinished),
+                "removed": list(removed),
                 "log_size": made.checkpoint.size,
                 "root": made.checkpoint.root.hex(),
                 "size_bytes": target.stat().st_size,
@@ -64,9 +66,9 @@ def export_period(
     click.echo(target)
     echo(
         f"  {len(finished)} finished and {len(unfinished)} unfinished runs, "
-        f"a log of {made.checkpoint.size} entries"
+        f"{f'{len(removed)} removed, ' * bool(removed)}a log of {made.checkpoint.size} entries"
     )
-    if not finished and not unfinished:
+    if not (finished or unfinished or removed):
         echo("  no run was planned in this period")
     return 0
 

@@ -260,7 +260,8 @@ def _show_period(bundle: Path, found: Verification) -> None:
         f"{count} {_verdict(verdict)}" for verdict, count in summary["verdicts"].items()
     )
     counted = f"{len(summary['runs'])} finished, {len(summary['unfinished'])} unfinished"
-    echo(f"  {'runs':<13}{counted}, {len(summary['missing'])} due and not there")
+    removed = f", {len(gone)} removed" if (gone := summary["removed"]) else ""
+    echo(f"  {'runs':<13}{counted}, {len(summary['missing'])} due and not there{removed}")
     echo(f"  {'verdicts':<13}{verdicts or 'none'}  (derived again)")
     rows = [
         ("period", f"{summary['since']} until {summary['until']}, of {summary['environment']}"),
@@ -271,6 +272,14 @@ def _show_period(bundle: Path, found: Verification) -> None:
         *(
             ("missing", f"{one['run_id']}: {one['drill']}, due {one['due_at']}")
             for one in summary["missing"]
+        ),
+        *(
+            (
+                "removed",
+                f"{one['run_id']}: {one['drill']}, {one['started_at']}; by its tombstone "
+                f"{one['verdict']}, kept for {one['evidence_days']} days",
+            )
+            for one in gone
         ),
         *(
             (one["verdict"], f"{one['run_id']}: {one['drill']}, {one['started_at']}")

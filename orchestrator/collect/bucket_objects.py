@@ -3,7 +3,8 @@
 Data: `bucket`, `versioning` (Enabled, Suspended or empty), `versions` (count, without probes), and
 of the newest of them (`looked_at`): `unlocked` (keys without a lock), `weak_locks` (of another mode
 than COMPLIANCE), `short_locks` (that end sooner after the writing than the descriptor's
-`required_days`); `deletion_refused` and `deletion_code` (of a small object that was locked for
+`required_days`; of the version of a key that is read now: a store may date one that was overwritten
+by when that was); `deletion_refused` and `deletion_code` (of a small object that was locked for
 seconds and attacked), `probes_left` (objects of such probes that are still there).
 """
 
@@ -64,7 +65,7 @@ def look(environment: Environment, secrets: Secrets, site: Site, bucket: str) ->
         "short_locks": [
             one.key
             for one, (_, until) in locks.items()
-            if until < one.modified + timedelta(days=required) - _GRACE
+            if one.is_latest and until < one.modified + timedelta(days=required) - _GRACE
         ],
         "deletion_refused": probe.refused,
         "deletion_code": probe.code,

@@ -16,10 +16,11 @@ from typing import Any
 
 import pytest
 
-from orchestrator.collect import KINDS, collect_kinds
+from orchestrator.collect import KINDS, bucket_objects, collect_kinds
 from orchestrator.collect.handshake import endpoint_of, reach
 from orchestrator.drivers.credentials import Credentials
 from orchestrator.drivers.files import own
+from orchestrator.drivers.objectstore import ObjectStore
 from orchestrator.drivers.pgbackrest import PgBackRest
 from orchestrator.drivers.postgresql import PostgreSQL, Role
 from orchestrator.drivers.secrets import Secrets
@@ -371,6 +372,23 @@ class WrongPassword(Secrets):
 
     def database_login(self, role: str = "orchestrator") -> Credentials:
         return Credentials(super().database_login(role).username, "not the password")
+
+
+def test_a_lock_is_not_short_because_its_version_was_overwritten_later(
+    environment: Environment, secrets: Secrets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As each checkpoint of the evidence log is, by the next one."""
+    monkeypatch.setattr(bucket_objects, "_GRACE", timedelta(seconds=1))
+    site, days = environment.sites["a"], environment.retention.object_lock_days
+    store = ObjectStore(environment, site, secrets.kv(site.object_store.secret))
+    bucket, key = store.bucket("evidence"), "log/test/checkpoint"
+    store.put_locked(bucket, key, b"one", days=days)
+    time.sleep(2.5)
+    store.put_locked(bucket, key, b"two", days=days)
+    assert key not in bucket_objects.look(environment, secrets, site, bucket).data["short_locks"]
+    store.put_locked(bucket, key, b"three", days=days - 0.01)
+    assert key in bucket_objects.look(environment, secrets, site, bucket).data["short_locks"]
+    store.put_locked(bucket, key, b"four", days=days)
 
 
 def test_a_login_that_is_refused_is_denied_and_not_unreachable(environment: Environment) -> None:

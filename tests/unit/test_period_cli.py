@@ -12,7 +12,7 @@ from pathlib import Path
 import period_samples as samples
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from period_samples import ABSENT, FAILED, MISSED, PASSED, UNFINISHED, Made
+from period_samples import ABSENT, FAILED, MISSED, PASSED, REMOVED, UNFINISHED, Made
 from test_evidence_cli import Done, anlan
 
 from orchestrator.evidence import LocalSigner
@@ -122,6 +122,28 @@ def test_verify_shows_what_the_period_came_to(handed_over: Path) -> None:
         f"missed       {MISSED}: backup",
     ):
         assert line in done.stdout
+
+
+def test_a_run_that_was_removed_is_said_when_handing_over_and_when_verifying(
+    made: Made, tmp_path: Path
+) -> None:
+    autumn = Made(tmp_path / "state", made.signer)
+    samples.finished(autumn, samples.september())
+    samples.bury(autumn, samples.september())
+    (tmp_path / "evidence.pub").write_text(made.signer.public_key_pem())
+    september = ("--from", "2026-09-01", "--to", "2026-10-01")
+    export = (*EXPORT, *september, "--out", tmp_path / "november.zip")
+    done = anlan(*export, state=autumn.state)
+    assert done.stdout.splitlines()[1:] == [
+        "  0 finished and 0 unfinished runs, 1 removed, a log of 4 entries"
+    ]
+    assert json.loads(anlan(*export, "--json", state=autumn.state).stdout)["removed"] == [REMOVED]
+    done = verify(tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "0 due and not there, 1 removed" in done.stdout
+    assert f"removed      {REMOVED}: restore, 2026-09-30T09:00:00.000Z; by its tombstone pass" in (
+        done.stdout
+    )
 
 
 def test_a_checkpoint_that_was_kept_must_be_continued(handed_over: Path, made: Made) -> None:
