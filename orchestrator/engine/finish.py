@@ -19,7 +19,7 @@ from orchestrator.engine.evidence import evidence_store
 from orchestrator.engine.mirror import mirror_all, mirror_to
 from orchestrator.engine.runs import Run
 from orchestrator.evidence import layout, redaction
-from orchestrator.evidence.contents import raw_of
+from orchestrator.evidence.contents import contents_of
 from orchestrator.evidence.files import write_atomically as replace_file
 from orchestrator.evidence.layout import read_run_directory, rules_of
 from orchestrator.evidence.persons import attestations, waivers
@@ -27,6 +27,7 @@ from orchestrator.evidence.tlog.log import log_of
 from orchestrator.model.environment import load_environment
 from orchestrator.model.errors import AnlanError, InfrastructureError, Refused
 from orchestrator.model.fact import facts_document, timestamp
+from orchestrator.model.recovered import judging_step
 from orchestrator.model.schema import check
 from orchestrator.policy import rederive_findings, rederive_recovered, wanted_by_run
 from orchestrator.report import render
@@ -116,10 +117,10 @@ def _judge(run: Run, context: Context, now: datetime) -> None:
         if waiver in judged.counting:
             folder.mkdir(exist_ok=True)
             write_atomically(folder / file, there[file].decode(), mode=0o644)
-    contents = read_run_directory(run.directory)
+    contents = contents_of(read_run_directory(run.directory))
     findings = rederive_findings(
         rules_of(contents),
-        json.loads((context.raw / "facts.json").read_text()),
+        contents.facts(layout.FACTS, "facts"),
         environment,
         now,
         judged.counting,
@@ -156,14 +157,16 @@ def _close(run: Run, context: Context) -> None:
 
 
 def _result(run: Run, context: Context) -> dict[str, Any]:
-    contents = read_run_directory(run.directory)
+    contents = contents_of(read_run_directory(run.directory))
     findings = run.directory / "findings.json"
     judged = json.loads(findings.read_text()) if findings.exists() else None
-    raw = {**raw_of(contents), "findings": judged}
-    if kept := raw.get("recovered_facts"):
+    raw = {**contents.raw(), "findings": judged}
+    kept = raw.get("recovered_facts")
+    if kept and judging_step(run.plan) is not None:
+        facts = contents.facts(layout.RECOVERED, "recovered-facts")
         environment = json.loads(contents[layout.ENVIRONMENT])
         rules = rules_of(contents)
-        raw["recovered_findings"] = rederive_recovered(rules, run.plan, kept, environment)
+        raw["recovered_findings"] = rederive_recovered(rules, run.plan, kept, facts, environment)
     derived = derive(run.plan, raw)
     result = {
         "schema": RUN_SCHEMA,

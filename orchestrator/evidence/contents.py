@@ -10,6 +10,7 @@ from typing import Any
 
 from orchestrator.evidence import layout
 from orchestrator.model.canonical import StrictJsonError, sha256, strict_lines, strict_loads
+from orchestrator.model.fact import Fact, fact_from_json
 from orchestrator.model.schema import check
 
 
@@ -21,6 +22,7 @@ class Contents(dict[str, bytes]):
         self._parsed: dict[str, Any] = {}
         self._fit: set[tuple[str, str]] = set()
         self._digests: dict[str, str] = {}
+        self._facts: dict[str, tuple[Fact, ...]] = {}
         self._raw: dict[str, Any] | None = None
 
     def json(self, path: str) -> Any:
@@ -46,6 +48,16 @@ class Contents(dict[str, bytes]):
             check(data, schema, file=file)
             self._fit.add((path, schema))
         return data
+
+    def facts(self, path: str, schema: str) -> tuple[Fact, ...]:
+        """Return the facts of a file that fits its schema; each is digested once for all who ask.
+
+        Raises KeyError, StrictJsonError; InputError that names the file.
+        """
+        if path not in self._facts:
+            document = self.document(path, schema, file=path)
+            self._facts[path] = tuple(map(fact_from_json, document["facts"]))
+        return self._facts[path]
 
     def take_to_fit(self, path: str, schema: str) -> None:
         """Know that a file fits its schema: it was found the same as a document that does."""

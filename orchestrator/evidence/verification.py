@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from orchestrator.evidence.bindings import Problem
 from orchestrator.evidence.status import Status, status_of
+from orchestrator.model.fact import Fact
 from orchestrator.model.waiver import Waiver
 
 
@@ -19,17 +20,25 @@ class Rederive:
     `findings(rules, facts, environment, now, waivers)` returns the findings document;
     `drill(plan, raw)` the values that run.json holds under `derived`. `raw` is file stem → parsed
     content of raw/, and `findings` → the findings document as derived again (None without one).
-    `recovered(rules, plan, facts, environment)` returns the one about what was recovered, which is
-    in `raw` as `recovered_findings`. `report(contents)` renders the report of a bundle's files
-    again; None for one that another version rendered.
+    `recovered(rules, plan, document, facts, environment)` returns the one about what was recovered,
+    which is in `raw` as `recovered_findings`. `report(contents)` renders the report of a bundle's
+    files again; None for one that another version rendered.
     """
 
     findings: Callable[
-        [Mapping[str, bytes], Any, Mapping[str, Any], datetime, Sequence[Waiver]], dict[str, Any]
+        [Mapping[str, bytes], Iterable[Fact], Mapping[str, Any], datetime, Sequence[Waiver]],
+        dict[str, Any],
     ]
     drill: Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]]
     recovered: Callable[
-        [Mapping[str, bytes], Mapping[str, Any], Any, Mapping[str, Any]], dict[str, Any] | None
+        [
+            Mapping[str, bytes],
+            Mapping[str, Any],
+            Mapping[str, Any],
+            Iterable[Fact],
+            Mapping[str, Any],
+        ],
+        dict[str, Any] | None,
     ]
     report: Callable[[Mapping[str, bytes]], bytes | None] | None = None
 

@@ -38,6 +38,7 @@ from orchestrator.evidence.verification import Expectation, Rederive, Verificati
 from orchestrator.model.canonical import StrictJsonError, canonical_loads, same_json, sha256
 from orchestrator.model.errors import InputError
 from orchestrator.model.fact import parse_timestamp
+from orchestrator.model.recovered import judging_step
 from orchestrator.model.schema import check
 from orchestrator.model.waiver import Waiver
 
@@ -196,7 +197,8 @@ class _Verifier:
             now = parse_timestamp(recorded["evaluated_at"])
             rules = layout.rules_of(self.contents)
             waived = self.waivers(environment, now)
-            derived = rederive.findings(rules, facts, environment, now, waived)
+            found = self.contents.facts(layout.FACTS, "facts")
+            derived = rederive.findings(rules, found, environment, now, waived)
             self.problems += bindings.check_times(
                 facts, recorded["evaluated_at"], entries.get("controls")
             )
@@ -243,8 +245,11 @@ class _Verifier:
         try:
             raw = {**self.contents.raw(), "findings": findings}
             if kept := raw.get("recovered_facts"):
-                rules, environment = layout.rules_of(self.contents), self.json(layout.ENVIRONMENT)
-                raw["recovered_findings"] = rederive.recovered(rules, plan, kept, environment)
+                if judging_step(plan) is not None:
+                    found = self.contents.facts(layout.RECOVERED, "recovered-facts")
+                    rules, about = layout.rules_of(self.contents), self.json(layout.ENVIRONMENT)
+                    judged = rederive.recovered(rules, plan, kept, found, about)
+                    raw["recovered_findings"] = judged
                 at = kept["judged_at"]
                 self.problems += bindings.check_times(kept, at, None, layout.RECOVERED)
             derived = rederive.drill(plan, raw)

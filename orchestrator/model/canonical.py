@@ -21,10 +21,14 @@ class StrictJsonError(ValueError):
 
 
 _plain = json.JSONEncoder(
-    sort_keys=True, separators=(",", ":"), ensure_ascii=False, check_circular=False
+    sort_keys=True,
+    separators=(",", ":"),
+    ensure_ascii=False,
+    check_circular=False,
+    allow_nan=False,
 ).encode
 _BASIC_PLANE = bytes(range(0xF0))  # beyond it are the four bytes of UTF-8 that begin with F0 to F4
-_DIGITS_AS_0 = bytes.maketrans(b"123456789", b"000000000")
+_DIGITS_AS_0 = bytes.maketrans(b"123456789+", b"000000000-")  # and one sign of exponents
 _LONG = b"0" * 16
 _LONG_INTEGERS = tuple(
     before + sign + _LONG for before in (b":", b",", b"[") for sign in (b"", b"-")
@@ -34,18 +38,15 @@ _LONG_INTEGERS = tuple(
 def _may_differ(text: bytes) -> bool:
     """Whether RFC 8785 may write otherwise what Python's own writer wrote as `text`.
 
-    That is: numbers that end in .0 or have an exponent, integers beyond 2^53, what is no number,
-    and the order of keys beyond the basic plane. Searches for plain bytes are many times faster
-    than regular expressions: with every digit as 0, an exponent and a long integer are such.
+    That is: numbers that end in .0 or have an exponent, integers beyond 2^53, and the order of keys
+    beyond the basic plane. Searches for plain bytes are many times faster than regular expressions:
+    with every digit as 0, an exponent and a long integer are such.
     """
     alike = text.translate(_DIGITS_AS_0)
     return (
         (b".0" in text and (b".0," in text or b".0]" in text or b".0}" in text))
         or text.endswith(b".0")
-        or b"NaN" in text
-        or b"Infinity" in text
         or b"0e-0" in alike
-        or b"0e+0" in alike
         or (_LONG in alike and any(one in alike for one in _LONG_INTEGERS))
         or alike.startswith((_LONG, b"-" + _LONG))
         or (not text.isascii() and bool(text.translate(None, _BASIC_PLANE)))
@@ -147,19 +148,28 @@ def strict_lines(content: bytes) -> list[Any]:
         found = [_line(line) for line in content.split(b"\n") if line]
     else:
         odd = len(content) > _MOST_VALUES or _SURROGATE.search(content) is not None
-        read = _checked_line if odd else _plain_line
-        found = [read(line) for line in lines if line]
+        written = [line for line in lines if line]
+        found = list(map(_checked_line, written)) if odd else _plain_lines(written)
     return [one for one in found if one is not None]
 
 
-def _plain_line(line: str) -> Any:
-    """`_line` of a text without escaped surrogates and with few values: mostly in one step."""
-    try:
-        value, end = _ONE_OF_MANY(line)
-    except (ValueError, RecursionError, OverflowError):
-        return _checked_line(line)  # refused, or with blanks around it
-    deep = end > _MAXIMUM_DEPTH and line.count("[") + line.count("{") >= _MAXIMUM_DEPTH
-    return _checked_line(line) if deep or end != len(line) else value
+def _plain_lines(lines: list[str]) -> list[Any]:
+    """`_line` of texts without escaped surrogates and with few values: mostly in one step.
+
+    Of an object with no more colons than keys no key is there twice, here or in what it holds. A
+    value is nested at most half as deep as its text is long.
+    """
+    found: list[Any] = []
+    for line in lines:
+        try:
+            value, end = _ONE_OF_MANY(line)
+        except (ValueError, RecursionError, OverflowError):
+            found.append(_checked_line(line))  # refused, or with blanks around it
+            continue
+        simple = type(value) is dict and line.count(":") == len(value)
+        plain = simple and end == len(line) <= 2 * _MAXIMUM_DEPTH
+        found.append(value if plain else _checked_line(line))
+    return found
 
 
 def _checked_line(line: str) -> Any:
@@ -186,8 +196,8 @@ def _decoder(parse_int: Callable[[str], int | float]) -> json.JSONDecoder:
 
 
 _STRICT, _CANONICAL = _decoder(int).decode, _decoder(_double_beyond_safe).decode
-_ONE_OF_MANY = _decoder(int).raw_decode
 _UNCHECKED = json.JSONDecoder(parse_constant=_no_constant).decode
+_ONE_OF_MANY = json.JSONDecoder(parse_constant=_no_constant).raw_decode
 
 
 def _loads(content: bytes, decode: Callable[[str], Any]) -> Any:

@@ -8,14 +8,16 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.validators import extend
 
 from orchestrator.model.conditions import TLS_VERSIONS, resolve
+from orchestrator.model.errors import InputError
 from orchestrator.model.fact import parse_timestamp
+from orchestrator.model.fits import UNDECIDED, Fits, Maker, compiled_schema
 from orchestrator.model.patterns import check_pattern
 from orchestrator.model.policy import Condition
 
@@ -25,6 +27,8 @@ _TIMED = ("minimumHoursLeft", "maximumAgeHours", "minimumAgeDays")
 _NEVER = datetime.min.replace(tzinfo=UTC)
 Validator = Any
 """A jsonschema validator class, which that library has no type for."""
+_Schema = tuple[str, tuple[str, ...], str]
+"""The JSON of a schema, the names of its parameters, and the JSON of the list of their values."""
 
 
 class Undecidable(ValueError):
@@ -99,32 +103,96 @@ def _keyword(judge: Judge) -> Callable[..., Iterator[ValidationError]]:
     return check
 
 
-def validator_of(condition: Condition, parameters: Mapping[str, Any], now: datetime) -> Validator:
-    """Return the validator of a condition, the values of parameters in their places, at this time.
+@dataclass(frozen=True)
+class Rule:
+    """What a condition demands of a field at a time, the values of parameters in their places.
 
-    Environments of one evaluation share most of them, and making one takes longer than using it.
+    `fits` is a quick yes; of a no, or an error, `validator` alone knows whether it is one, and why.
     """
-    values = json.dumps([parameters[name] for name in condition.named]) if condition.named else "[]"
-    timed = any(keyword in condition.text for keyword in _TIMED)
-    return _validator(condition.text, condition.named, values, now if timed else None)
+
+    field: str
+    message: str
+    fits: Fits
+    validator: Callable[[], Validator]
+
+
+def rule_of(condition: Condition, parameters: Mapping[str, Any], now: datetime) -> Rule:
+    """Return a condition with the values of its parameters, at this time.
+
+    Evaluations share nearly all of their rules, and making one takes longer than using it.
+    """
+    named = condition.named
+    values = json.dumps([parameters[name] for name in named]) if named else "[]"
+    schema = (condition.text, named, values)
+    if _is_timed(condition.text):
+        return _rule(condition.field, condition.message, schema, now)
+    return _timeless(condition.field, condition.message, schema)
 
 
 @lru_cache(maxsize=4096)
-def _validator(schema: str, named: tuple[str, ...], values: str, now: datetime | None) -> Validator:
-    parameters = dict(zip(named, json.loads(values), strict=True))
-    return _dialect(now or _NEVER)(resolve(json.loads(schema), parameters))
+def _is_timed(schema: str) -> bool:
+    return any(keyword in schema for keyword in _TIMED)
+
+
+@lru_cache(maxsize=4096)
+def _timeless(field: str, message: str, schema: _Schema) -> Rule:
+    return _rule(field, message, schema, _NEVER)
+
+
+def _rule(field: str, message: str, schema: _Schema, now: datetime) -> Rule:
+    return Rule(field, message, _fits(_resolved(*schema), now), partial(_validator, schema, now))
+
+
+def _fits(schema: Any, now: datetime) -> Fits:
+    """What is true of values that hold, or of none where jsonschema must be asked."""
+    keywords = {name: _maker(judge) for name, judge in _judges(now).items()}
+    try:
+        return compiled_schema(schema, {**keywords, "pattern": _searched})
+    except (InputError, ValueError, TypeError, LookupError, AttributeError):
+        return lambda _: False  # a parameter that cannot stand there: said by jsonschema
+
+
+def _maker(judge: Judge) -> Maker:
+    return lambda demanded: lambda value: not judge(demanded, value)
+
+
+def _searched(pattern: str) -> Fits:
+    """`_pattern` of a text that is short enough, the pattern looked at once."""
+    check_pattern(pattern)
+    search = re.compile(pattern).search
+    return lambda value: (
+        not isinstance(value, str)
+        or (len(value) <= _LONGEST_SEARCHED and search(value) is not None)
+    )
+
+
+def _resolved(schema: str, named: tuple[str, ...], values: str) -> Any:
+    return resolve(json.loads(schema), dict(zip(named, json.loads(values), strict=True)))
+
+
+@lru_cache(maxsize=4096)
+def _validator(schema: _Schema, now: datetime) -> Validator:
+    return _dialect(now)(_resolved(*schema))
 
 
 @lru_cache(maxsize=8)
 def _dialect(now: datetime) -> Validator:
     """The validator class of conditions, for an evaluation at this time."""
+    return extend(  # type: ignore[no-untyped-call]
+        Draft202012Validator, {name: _keyword(judge) for name, judge in _judges(now).items()}
+    )
+
+
+@lru_cache(maxsize=8)
+def _judges(now: datetime) -> dict[str, Judge]:
+    """How each keyword that is ours, or stricter than JSON Schema's, is judged at this time."""
 
     def when(holds: Callable[[datetime, timedelta], bool], unit: str) -> Judge:
         return lambda demanded, value: (
             [] if holds(_moment(value), timedelta(**{unit: demanded})) else [value]
         )
 
-    judges: dict[str, Judge] = {
+    return {
         "pattern": _pattern,
         "onlyMatching": _only_matching,
         "includes": _includes,
@@ -133,9 +201,6 @@ def _dialect(now: datetime) -> Validator:
         "maximumAgeHours": when(lambda moment, span: now - moment <= span, "hours"),
         "minimumAgeDays": when(lambda moment, span: now - moment >= span, "days"),
     }
-    return extend(  # type: ignore[no-untyped-call]
-        Draft202012Validator, {name: _keyword(judge) for name, judge in judges.items()}
-    )
 
 
 def lookup(data: Any, path: str) -> list[Any]:
@@ -159,26 +224,37 @@ def lookup(data: Any, path: str) -> list[Any]:
     return values
 
 
-def violations(field: str, validator: Validator, data: Mapping[str, Any]) -> list[Violation]:
-    """Return how `data` breaks a condition on a field (empty: it holds).
+def violations(rule: Rule, data: Mapping[str, Any]) -> list[Violation]:
+    """Return how `data` breaks a condition on its field (empty: it holds).
 
     Raises Undecidable when the field is missing, is null, or is of another type than the condition
     asks about. A list with no element to look at breaks a condition on its elements: nothing was
     proven.
     """
-    values = lookup(data, field)
+    values = lookup(data, rule.field)
     if not values:
         return [Violation("nothing", "something", ("nothing",))]
     broken: list[Violation] = []
     for actual in values:
         if actual is MISSING or actual is None:
-            raise Undecidable(f"the fact has no {field}")
-        for keyword, errors in _by_keyword(validator, actual).items():
+            raise Undecidable(f"the fact has no {rule.field}")
+        if _holds(rule, actual):
+            continue
+        for keyword, errors in _by_keyword(rule.validator(), actual).items():
             if keyword == "type":
-                raise Undecidable(f"{field} is {actual!r}, of another type than is asked about")
+                raise Undecidable(
+                    f"{rule.field} is {actual!r}, of another type than is asked about"
+                )
             offending = tuple(part for error in errors for part in _parts(error))
             broken.append(Violation(actual, errors[0].validator_value, offending))
     return broken
+
+
+def _holds(rule: Rule, actual: Any) -> bool:
+    try:
+        return rule.fits(actual)
+    except (*UNDECIDED, Undecidable, OverflowError):
+        return False
 
 
 def _by_keyword(validator: Validator, actual: Any) -> dict[str, list[ValidationError]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,7 +10,6 @@ from orchestrator.model.fact import Fact, timestamp
 from orchestrator.model.policy import (
     BAD,
     DESCRIPTOR,
-    Condition,
     Control,
     Finding,
     Observation,
@@ -20,10 +18,10 @@ from orchestrator.model.policy import (
 )
 from orchestrator.model.waiver import Waiver, waived_at
 from orchestrator.policy.conditions import (
+    Rule,
     Undecidable,
-    Validator,
     Violation,
-    validator_of,
+    rule_of,
     violations,
 )
 from orchestrator.policy.parameters import Parameters
@@ -41,23 +39,13 @@ def text_of(value: Any) -> str:
     return str(value)
 
 
-@dataclass(frozen=True)
-class _Rule:
-    """A condition with its parameters in their places."""
-
-    condition: Condition
-    validator: Validator
-
-    def broken(self, data: Mapping[str, Any]) -> list[Violation]:
-        return violations(self.condition.field, self.validator, data)
-
-    def message(self, violation: Violation, subject: str) -> str:
-        return (
-            self.condition.message.replace("{actual}", text_of(violation.actual))
-            .replace("{expected}", text_of(violation.expected))
-            .replace("{offending}", text_of(violation.offending))
-            .replace("{subject}", subject)
-        )
+def _message(rule: Rule, violation: Violation, subject: str) -> str:
+    return (
+        rule.message.replace("{actual}", text_of(violation.actual))
+        .replace("{expected}", text_of(violation.expected))
+        .replace("{offending}", text_of(violation.offending))
+        .replace("{subject}", subject)
+    )
 
 
 class _Judge:
@@ -66,37 +54,34 @@ class _Judge:
     def __init__(self, policy: Policy, parameters: Parameters, now: datetime) -> None:
         self.policy, self.now = policy, now
         self.parameters = parameters.resolve(policy)
-        self.descriptor = parameters.environment
         self.validity = timedelta(hours=policy.valid_hours)
+        self.where, self.must = (
+            [rule_of(one, self.parameters, now) for one in conditions]
+            for conditions in (policy.where, policy.must)
+        )
 
-        def rules(conditions: Iterable[Condition]) -> list[_Rule]:
-            return [_Rule(one, validator_of(one, self.parameters, now)) for one in conditions]
-
-        self.where, self.must = rules(policy.where), rules(policy.must)
-
-    def judge(self, fact: Fact) -> tuple[Status, str]:
-        """The status of one fact, and why it is not satisfied."""
+    def judge(self, fact: Fact, data: Mapping[str, Any]) -> tuple[Status, str]:
+        """The status of one fact, and why it is not satisfied; `data` is what is asked about."""
         if fact.status != "observed":
             return "unknown", f"{fact.status}: {fact.error}"
         if (until := self.until(fact)) < self.now:
             told = f"observed {timestamp(fact.collected_at)}, which held until {timestamp(until)}"
             return "expired", told
-        descriptor = {DESCRIPTOR.removesuffix("."): self.descriptor}
-        return self._judge({**fact.data, "subject": fact.subject, **descriptor})
+        return self._judge(data)
 
     def _judge(self, data: Mapping[str, Any]) -> tuple[Status, str]:
         try:
             for rule in self.where:
-                if rule.broken(data):
-                    return "not-applicable", f"{rule.condition.field} is outside the policy"
+                if violations(rule, data):
+                    return "not-applicable", f"{rule.field} is outside the policy"
         except Undecidable as error:
             return "unknown", str(error)
         broken: dict[str, None] = {}
         undecided: list[str] = []
         for rule in self.must:
             try:
-                for violation in rule.broken(data):
-                    broken[rule.message(violation, data["subject"])] = None
+                for violation in violations(rule, data):
+                    broken[_message(rule, violation, data["subject"])] = None
             except Undecidable as error:
                 undecided.append(str(error))
         if broken:
@@ -138,7 +123,7 @@ def _total(observations: Sequence[Observation]) -> tuple[Status, str]:
 
 def _finding(
     judge: _Judge,
-    facts: Mapping[tuple[str, str], Sequence[Fact]],
+    facts: Mapping[tuple[str, str], Sequence[tuple[Fact, Mapping[str, Any]]]],
     parameters: Parameters,
     controls: tuple[Control, ...],
     waivers: Sequence[Waiver],
@@ -151,8 +136,8 @@ def _finding(
         about = facts.get((policy.kind, subject), ())
         if not about:
             observations.append(Observation(subject, "unknown", "nothing was collected", None))
-        for fact in about:
-            status, reason = judge.judge(fact)
+        for fact, data in about:
+            status, reason = judge.judge(fact, data)
             observations.append(Observation(subject, status, reason, fact.digest))
             judged.append(fact)
     status, reason = _total(observations)
@@ -190,9 +175,11 @@ def evaluate(
     environment: a finding carries those in force, and its status stays what it is. Raises
     InputError when a parameter's source does not exist.
     """
-    found: dict[tuple[str, str], list[Fact]] = {}
+    descriptor = {DESCRIPTOR.removesuffix("."): parameters.environment}
+    found: dict[tuple[str, str], list[tuple[Fact, Mapping[str, Any]]]] = {}
     for fact in facts:
-        found.setdefault((fact.kind, fact.subject), []).append(fact)
+        data = {**fact.data, "subject": fact.subject, **descriptor}
+        found.setdefault((fact.kind, fact.subject), []).append((fact, data))
     return [
         _finding(
             _Judge(policy, parameters, now),

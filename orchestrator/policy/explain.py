@@ -11,7 +11,7 @@ from typing import Any, Literal
 from orchestrator.model.conditions import resolve
 from orchestrator.model.fact import Fact
 from orchestrator.model.policy import DESCRIPTOR, Condition, Finding, Observation, Policy
-from orchestrator.policy.conditions import MISSING, Undecidable, lookup, validator_of, violations
+from orchestrator.policy.conditions import MISSING, Undecidable, lookup, rule_of, violations
 from orchestrator.policy.evaluate import evaluate
 from orchestrator.policy.parameters import Parameters
 
@@ -81,7 +81,7 @@ def _ask(part: str, condition: Condition, data: Mapping[str, Any], now: datetime
     """Ask one condition, its parameters in their places."""
     answer: Answer
     try:
-        broken = violations(condition.field, validator_of(condition, {}, now), data)
+        broken = violations(rule_of(condition, {}, now), data)
         answer = "broken" if broken else "holds"
     except Undecidable:
         answer = "unknown"

@@ -7,11 +7,10 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from orchestrator.model.fact import fact_from_json, parse_facts, parse_timestamp
+from orchestrator.model.fact import Fact, parse_timestamp
 from orchestrator.model.fact_kinds import NOT_OF_RUNS
 from orchestrator.model.policy import Policy, findings_document
 from orchestrator.model.recovered import TWIN, TWIN_KINDS, judging_step
-from orchestrator.model.schema import check
 from orchestrator.model.waiver import Waiver
 from orchestrator.policy.evaluate import evaluate, wanted
 from orchestrator.policy.parameters import Parameters
@@ -35,7 +34,7 @@ def wanted_of_recovered(
 
 def rederive_findings(
     rules: Mapping[str, bytes],
-    facts: Any,
+    facts: Iterable[Fact],
     environment: Mapping[str, Any],
     now: datetime,
     waivers: Sequence[Waiver] = (),
@@ -44,37 +43,35 @@ def rederive_findings(
 
     Policies about the orchestrator's own records, or the objects of a store, are none of a run's.
 
-    `rules` is the policies folder (relative path → content), `facts` the parsed raw/facts.json,
+    `rules` is the policies folder (relative path → content), `facts` those of raw/facts.json,
     `environment` the parsed descriptor, `now` the recorded time of evaluation, `waivers` those that
     count. Raises InputError when an input is not valid.
     """
     parsed = _parsed(rules)
     parameters = Parameters(environment, parsed.baseline)
-    found = parse_facts(facts, file="raw/facts.json")
-    findings = evaluate(_of_run(parsed), found, parameters, now, parsed.controls, waivers=waivers)
+    findings = evaluate(_of_run(parsed), facts, parameters, now, parsed.controls, waivers=waivers)
     return findings_document(findings, now)
 
 
 def rederive_recovered(
     rules: Mapping[str, bytes],
     plan: Mapping[str, Any],
-    recovered: Any,
+    recovered: Mapping[str, Any],
+    facts: Iterable[Fact],
     environment: Mapping[str, Any],
 ) -> dict[str, Any] | None:
     """Return the findings document about what a run recovered; None when its plan wants none.
 
-    `recovered` is the parsed raw/recovered_facts.json, the other arguments as in
-    `rederive_findings`. Of a twin the policies about facts that it cannot have are left out.
-    Raises InputError when an input is not valid.
+    `recovered` is the parsed raw/recovered_facts.json, which fits its schema, `facts` are its
+    facts, the other arguments as in `rederive_findings`. Of a twin the policies about facts that
+    it cannot have are left out. Raises InputError when an input is not valid.
     """
     step = judging_step(plan)
     if step is None:
         return None
-    check(recovered, "recovered-facts", file="raw/recovered_facts.json")
     parsed = _parsed(rules)
     policies = _of_recovered(parsed, step["with"])
     parameters = Parameters(environment, parsed.baseline, tuple(recovered["sites"]))
-    facts = [fact_from_json(one) for one in recovered["facts"]]
     now = parse_timestamp(recovered["judged_at"])
     return findings_document(evaluate(policies, facts, parameters, now, parsed.controls), now)
 

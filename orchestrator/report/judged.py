@@ -11,9 +11,8 @@ from typing import Any
 from orchestrator.evidence import layout
 from orchestrator.evidence.contents import Contents
 from orchestrator.model.errors import InputError
-from orchestrator.model.fact import fact_from_json, parse_timestamp, timestamp
+from orchestrator.model.fact import parse_timestamp, timestamp
 from orchestrator.model.policy import STATUSES, Policy
-from orchestrator.model.schema import check
 from orchestrator.report.rules import Rules, observed_values, read_rules
 from orchestrator.report.view import (
     Control,
@@ -46,7 +45,7 @@ def judged_of(contents: Contents, findings: Mapping[str, Any] | None, drill: str
     """
     rules = read_rules(contents)
     documents, unusable = _fact_documents(contents)
-    facts, data = _facts_of(documents)
+    facts, data = _facts_of(contents, documents)
     found = findings_of(findings, rules, facts, data)
     return Judged(tuple(facts), found, controls_of(rules, found, drill), tuple(unusable))
 
@@ -58,10 +57,9 @@ def judged_of_page(contents: Contents, findings: Mapping[str, Any] | None) -> Ju
     controls: they take most of the time. Raises InputError for rules or facts that are none.
     """
     rules = read_rules(contents)
-    document = contents.raw().get("facts")
     facts: tuple[Fact, ...] = ()
-    if document is not None:
-        check(document, "facts", file=layout.FACTS)
+    if contents.raw().get("facts") is not None:
+        document = contents.document(layout.FACTS, "facts", file=layout.FACTS)
         facts = tuple(
             _fact(one, "F", n, layout.FACTS) for n, one in enumerate(document["facts"], 1)
         )
@@ -69,33 +67,37 @@ def judged_of_page(contents: Contents, findings: Mapping[str, Any] | None) -> Ju
     return Judged(facts, found, (), ())
 
 
-def _fact_documents(contents: Contents) -> tuple[list[tuple[str, str, Any]], list[Gap]]:
-    """(First letter of the ids, file, document) of facts, and what is no such document.
+def _fact_documents(contents: Contents) -> tuple[list[tuple[str, str, str]], list[Gap]]:
+    """(First letter of the ids, file, schema) of documents of facts, and what is no such document.
 
     Facts of the survivor that cannot be make a run inconclusive: its report says so.
     """
     found, gaps, raw = [], [], contents.raw()
     if raw.get("facts") is not None:
-        check(raw["facts"], "facts", file=layout.FACTS)
-        found.append(("F", layout.FACTS, raw["facts"]))
+        contents.facts(layout.FACTS, "facts")
+        found.append(("F", layout.FACTS, "facts"))
     if raw.get("recovered_facts") is not None:
         try:
-            check(raw["recovered_facts"], "recovered-facts", file=layout.RECOVERED)
-            found.append(("R", layout.RECOVERED, raw["recovered_facts"]))
+            contents.facts(layout.RECOVERED, "recovered-facts")
+            found.append(("R", layout.RECOVERED, "recovered-facts"))
         except InputError as error:
             gaps.append(Gap("recovered-fact", same(layout.RECOVERED), same(error.reason)))
     return found, gaps
 
 
-def _facts_of(documents: Sequence[tuple[str, str, Any]]) -> tuple[list[Fact], dict[str, Any]]:
-    """The facts, and digest → data of each."""
+def _facts_of(
+    contents: Contents, documents: Sequence[tuple[str, str, str]]
+) -> tuple[list[Fact], dict[str, Any]]:
+    """The facts, and digest → JSON of each."""
     shown: list[Fact] = []
     data: dict[str, Any] = {}
-    for letter, file, document in documents:
-        for number, one in enumerate(document["facts"], start=1):
-            digest = fact_from_json(one).digest
-            data[digest] = one
-            shown.append(_fact(one, letter, number, file, digest))
+    for letter, file, schema in documents:
+        said = contents.document(file, schema)["facts"]
+        for number, (one, fact) in enumerate(
+            zip(said, contents.facts(file, schema), strict=True), start=1
+        ):
+            data[fact.digest] = one
+            shown.append(_fact(one, letter, number, file, fact.digest))
     return shown, data
 
 

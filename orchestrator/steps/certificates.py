@@ -25,7 +25,6 @@ from orchestrator.drivers.erp import Erp
 from orchestrator.drivers.process import spawn
 from orchestrator.evidence.layout import read_run_directory, rules_of
 from orchestrator.model.errors import InfrastructureError
-from orchestrator.model.fact import facts_document
 from orchestrator.policy import rederive_findings
 from orchestrator.steps.context import Context, StepFailed
 from orchestrator.steps.registry import verb
@@ -184,7 +183,7 @@ def _judged(context: Context, subject: str) -> tuple[str, str]:
         for one in tls_endpoint.collectors(environment, context.secrets)
         if one.subject == subject
     )
-    facts = facts_document([observe(collector)])
+    facts = [observe(collector)]
     rules = rules_of(read_run_directory(context.directory))
     descriptor = json.loads((context.directory / "environment.json").read_text())
     findings = rederive_findings(rules, facts, descriptor, datetime.now(UTC))["findings"]

@@ -26,7 +26,7 @@ from orchestrator.drivers.postgresql import PostgreSQL, Role
 from orchestrator.drivers.secrets import Secrets
 from orchestrator.model.environment import Environment, Site
 from orchestrator.model.errors import InfrastructureError
-from orchestrator.model.fact import Fact, facts_document
+from orchestrator.model.fact import Fact, facts_document, parse_facts
 from orchestrator.model.schema import check
 from orchestrator.policy import rederive_findings
 from tests.contract.mutations.world import execute, reload_and_wait, setting
@@ -99,7 +99,7 @@ def findings(environment: Environment, facts: list[Fact]) -> list[dict[str, Any]
         for path in POLICIES.rglob("*.yaml")
     }
     descriptor = json.loads((environment.root / "environment.json").read_text())
-    recorded = json.loads(json.dumps(facts_document(facts)))
+    recorded = parse_facts(json.loads(json.dumps(facts_document(facts))))
     return rederive_findings(rules, recorded, descriptor, datetime.now(UTC))["findings"]
 
 

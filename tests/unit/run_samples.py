@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.evidence import EvidenceStore, Rederive, Signer
-from orchestrator.evidence.contents import raw_of
+from orchestrator.evidence.contents import Contents
 from orchestrator.evidence.layout import read_run_directory
 from orchestrator.evidence.persons.waivers import judge as judge_waivers
 from orchestrator.model.fact import Fact, facts_document, timestamp
@@ -459,13 +459,15 @@ def run_of(
     ended_at = sample.started_at + timedelta(seconds=end)
     raw = change(_raw(sample), _judged_at(sample, schedule), ended_at)
     write(run_dir, raw)
-    facts = json.loads(raw["raw/facts.json"])
+    contents = Contents(read_run_directory(run_dir))
+    facts = contents.facts("raw/facts.json", "facts")
     judged = judge_waivers(sample.waivers, sample.waiver_rule, "local", ended_at)
     findings = rederive_findings(rules, facts, environment, ended_at, waivers=judged.counting)
     plan = json.loads((run_dir / "plan.json").read_bytes())
-    measured = raw_of(read_run_directory(run_dir))
+    measured = dict(contents.raw())
     if kept := measured.get("recovered_facts"):
-        measured["recovered_findings"] = rederive_recovered(rules, plan, kept, environment)
+        found = contents.facts("raw/recovered_facts.json", "recovered-facts")
+        measured["recovered_findings"] = rederive_recovered(rules, plan, kept, found, environment)
     derived = derive(plan, {**measured, "findings": findings})
     run = {
         "schema": "anlan.run/v1",

@@ -166,8 +166,7 @@ def test_a_run_does_not_judge_the_records_that_it_is_a_part_of() -> None:
         "tls": {"minimum_version": "TLSv1.3", "renew_before_hours": 1},
         "tier": "VIP",
     }
-    nothing = {"schema": "anlan.facts/v1", "facts": []}
-    found = rederive_findings(rules, nothing, descriptor, NOW)["findings"]
+    found = rederive_findings(rules, [], descriptor, NOW)["findings"]
     names = {one["policy"] for one in found}
     assert "secrets-root-token" in names
     assert not names & {"drill-failover-recent", "schedule-kept", "change-drift"}

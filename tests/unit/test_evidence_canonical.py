@@ -199,7 +199,20 @@ LINES = [
 ]
 
 
-@given(st.lists(st.sampled_from(LINES), max_size=6))
+TEXTS = st.recursive(
+    st.sampled_from(["1", "-0.5", "null", '":"', '"a:b"', '"\\":"', "NaN", "{}", "[]"]),
+    lambda inner: (
+        st.lists(
+            st.tuples(st.sampled_from(['"a":', '"b":', '"c" :', '"\\u0061":']), inner), max_size=4
+        ).map(lambda pairs: "{" + ",".join(map("".join, pairs)) + "}")
+        | st.lists(inner, max_size=3).map(lambda items: "[" + ",".join(items) + "]")
+    ),
+    max_leaves=6,
+)
+"""JSON in which keys may be there twice, at any depth, in two spellings, with colons in texts."""
+
+
+@given(st.lists(st.sampled_from(LINES) | TEXTS.map(str.encode), max_size=6))
 def test_lines_are_read_as_each_of_them_alone(lines: list[bytes]) -> None:
     alone = []
     for line in lines:

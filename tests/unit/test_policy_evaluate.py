@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.model.conditions import OURS
-from orchestrator.model.fact import Fact, facts_document, timestamp
+from orchestrator.model.fact import Fact, facts_document, parse_facts, timestamp
 from orchestrator.model.policy import Condition, Control, Finding, Policy, Remediation
 from orchestrator.policy import Parameters, evaluate, rederive_findings
 
@@ -261,7 +261,7 @@ def test_findings_derived_again_from_the_recorded_facts_are_the_same() -> None:
     rules = {"p.yaml": yaml.safe_dump(document, allow_unicode=True).encode()}
     data = {"file_device": True, "probe_written": False}
     facts = [fact("common/secrets", data, kind="audit_log")]
-    recorded = json.loads(json.dumps(facts_document(facts)))
+    recorded = parse_facts(json.loads(json.dumps(facts_document(facts))))
     first = rederive_findings(rules, recorded, ENVIRONMENT, NOW)
     assert first == rederive_findings(rules, recorded, ENVIRONMENT, NOW)
     assert first["findings"][0]["status"] == "not-satisfied"
