@@ -353,4 +353,5 @@ def _read(source: Path | bytes, most_bytes: int) -> bytes:
         with source.open("rb") as stream:
             return stream.read(most_bytes)
     except OSError as error:
-        raise InputError(f"cannot read the bundle: {error.strerror}", file=str(source)) from error
+        what = f"cannot read the bundle: {error.strerror}"
+        raise InputError(what, "check the path and your rights", file=str(source)) from error

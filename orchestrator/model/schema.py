@@ -67,6 +67,9 @@ def check(data: Any, schema_name: str, *, file: str = "", text: str = "") -> Non
     elif error.validator == "enum":
         hint = nearest(str(error.instance), map(str, error.validator_value))
     message = error.message
+    if error.validator == "type" and error.json_path == "$":
+        # Another file than was meant: what it holds is not shown, it may be a private key.
+        message = f"it is no {error.validator_value}"
     raise InputError(
         message if len(message) <= _LONGEST_MESSAGE else f"{message[:_LONGEST_MESSAGE]} …",
         hint or f"compare with the schema {schema_name} (docs/reference/schemas.md)",

@@ -13,8 +13,9 @@ import pytest
 from run_samples import Sample, make_plan, write_plan, write_result
 
 from orchestrator.evidence.predicates import SCHEMAS as SCHEMAS_OF
+from orchestrator.model.errors import InputError
 from orchestrator.model.fits import UnknownKeyword, compiled
-from orchestrator.model.schema import load_schema, validator
+from orchestrator.model.schema import check, load_schema, validator
 from orchestrator.model.yaml_text import load_yaml
 from tests.vectors.statements import make_statements
 
@@ -97,3 +98,11 @@ def _spoil(data: Any, chance: random.Random) -> Any:
     else:
         above[key] = chance.choice(INSTEAD)
     return data
+
+
+def test_of_another_file_than_was_meant_nothing_is_shown() -> None:
+    """It may be somebody's private key."""
+    with pytest.raises(InputError) as raised:
+        check("-----BEGIN PRIVATE KEY-----", "schedule", file="nightly.yaml")
+    assert str(raised.value).startswith("nightly.yaml: $: it is no object")
+    assert "PRIVATE" not in str(raised.value)
