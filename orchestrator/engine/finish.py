@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,6 @@ from orchestrator.evidence.tlog.log import log_of
 from orchestrator.model.environment import load_environment
 from orchestrator.model.errors import AnlanError, InfrastructureError, Refused
 from orchestrator.model.fact import facts_document, timestamp
-from orchestrator.model.recovered import judging_step
 from orchestrator.model.schema import check
 from orchestrator.policy import rederive_findings, rederive_recovered, wanted_by_run
 from orchestrator.report import render
@@ -161,9 +161,8 @@ def _result(run: Run, context: Context) -> dict[str, Any]:
     findings = run.directory / "findings.json"
     judged = json.loads(findings.read_text()) if findings.exists() else None
     raw = {**contents.raw(), "findings": judged}
-    kept = raw.get("recovered_facts")
-    if kept and judging_step(run.plan) is not None:
-        facts = contents.facts(layout.RECOVERED, "recovered-facts")
+    if kept := raw.get("recovered_facts"):
+        facts = partial(contents.facts, layout.RECOVERED, "recovered-facts")
         environment = json.loads(contents[layout.ENVIRONMENT])
         rules = rules_of(contents)
         raw["recovered_findings"] = rederive_recovered(rules, run.plan, kept, facts, environment)

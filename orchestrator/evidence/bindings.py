@@ -126,7 +126,7 @@ def check_run_identity(
                 Problem("plan-mismatch", statement.FILES[kind], "is bound to another plan")
             )
         key, content = embedded[kind]
-        if predicate.get(key) is not content and not same_json(predicate.get(key), content):
+        if not same_json(predicate.get(key), content):
             problems.append(
                 Problem("payload-mismatch", statement.FILES[kind], f"its {key} is not the file's")
             )

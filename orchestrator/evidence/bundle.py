@@ -10,11 +10,12 @@ import zipfile
 import zlib
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from orchestrator.evidence import dsse, layout, redaction, statement
 from orchestrator.evidence.keys import Signer
 from orchestrator.model.canonical import canonical, sha256
+from orchestrator.model.errors import InputError
 from orchestrator.model.schema import check
 
 MANIFEST_TYPE = "application/vnd.anlan.bundle-manifest+json"
@@ -57,6 +58,12 @@ class PackageError(ValueError):
         super().__init__(message)
         self.code = code
         self.path = path
+
+
+def unreadable(file: Path, error: OSError) -> InputError:
+    """Return what to raise about a bundle, of a run or of a period, that cannot be read."""
+    what = f"cannot read the bundle: {error.strerror}"
+    return InputError(what, "check the path and your rights", file=str(file))
 
 
 def manifest(contents: Mapping[str, bytes]) -> bytes:

@@ -21,8 +21,9 @@ class Rederive:
     `drill(plan, raw)` the values that run.json holds under `derived`. `raw` is file stem → parsed
     content of raw/, and `findings` → the findings document as derived again (None without one).
     `recovered(rules, plan, document, facts, environment)` returns the one about what was recovered,
-    which is in `raw` as `recovered_findings`. `report(contents)` renders the report of a bundle's
-    files again; None for one that another version rendered.
+    which is in `raw` as `recovered_findings`; `facts()` those of the document, if they are judged.
+    `report(contents)` renders the report of a bundle's files again; None for one that another
+    version rendered.
     """
 
     findings: Callable[
@@ -35,7 +36,7 @@ class Rederive:
             Mapping[str, bytes],
             Mapping[str, Any],
             Mapping[str, Any],
-            Iterable[Fact],
+            Callable[[], Iterable[Fact]],
             Mapping[str, Any],
         ],
         dict[str, Any] | None,

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,6 @@ from orchestrator.evidence.verification import Expectation, Rederive, Verificati
 from orchestrator.model.canonical import StrictJsonError, canonical_loads, same_json, sha256
 from orchestrator.model.errors import InputError
 from orchestrator.model.fact import parse_timestamp
-from orchestrator.model.recovered import judging_step
 from orchestrator.model.schema import check
 from orchestrator.model.waiver import Waiver
 
@@ -245,11 +245,9 @@ class _Verifier:
         try:
             raw = {**self.contents.raw(), "findings": findings}
             if kept := raw.get("recovered_facts"):
-                if judging_step(plan) is not None:
-                    found = self.contents.facts(layout.RECOVERED, "recovered-facts")
-                    rules, about = layout.rules_of(self.contents), self.json(layout.ENVIRONMENT)
-                    judged = rederive.recovered(rules, plan, kept, found, about)
-                    raw["recovered_findings"] = judged
+                facts = partial(self.contents.facts, layout.RECOVERED, "recovered-facts")
+                rules, about = layout.rules_of(self.contents), self.json(layout.ENVIRONMENT)
+                raw["recovered_findings"] = rederive.recovered(rules, plan, kept, facts, about)
                 at = kept["judged_at"]
                 self.problems += bindings.check_times(kept, at, None, layout.RECOVERED)
             derived = rederive.drill(plan, raw)
@@ -353,5 +351,4 @@ def _read(source: Path | bytes, most_bytes: int) -> bytes:
         with source.open("rb") as stream:
             return stream.read(most_bytes)
     except OSError as error:
-        what = f"cannot read the bundle: {error.strerror}"
-        raise InputError(what, "check the path and your rights", file=str(source)) from error
+        raise bundle.unreadable(source, error) from error

@@ -71,7 +71,7 @@ def canonical_of_json(data: Any) -> bytes:
 def same_json(left: Any, right: Any) -> bool:
     """Equal as JSON: 1 and true differ, 1 and 1.0 do not. Keys are texts."""
     try:
-        if left == right and _same_types(left, right):
+        if left == right and (left is right or _same_types(left, right)):
             return True
         return _plain(left) == _plain(right) or canonical(left) == canonical(right)
     except (ValueError, TypeError, RecursionError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -57,23 +57,25 @@ def rederive_recovered(
     rules: Mapping[str, bytes],
     plan: Mapping[str, Any],
     recovered: Mapping[str, Any],
-    facts: Iterable[Fact],
+    facts: Callable[[], Iterable[Fact]],
     environment: Mapping[str, Any],
 ) -> dict[str, Any] | None:
     """Return the findings document about what a run recovered; None when its plan wants none.
 
-    `recovered` is the parsed raw/recovered_facts.json, which fits its schema, `facts` are its
-    facts, the other arguments as in `rederive_findings`. Of a twin the policies about facts that
-    it cannot have are left out. Raises InputError when an input is not valid.
+    `recovered` is the parsed raw/recovered_facts.json; `facts` checks it and returns its facts, and
+    is not called for a plan that wants none judged; the other arguments as in `rederive_findings`.
+    Of a twin the policies about facts that it cannot have are left out. Raises InputError when an
+    input is not valid.
     """
     step = judging_step(plan)
     if step is None:
         return None
+    found = facts()
     parsed = _parsed(rules)
     policies = _of_recovered(parsed, step["with"])
     parameters = Parameters(environment, parsed.baseline, tuple(recovered["sites"]))
     now = parse_timestamp(recovered["judged_at"])
-    return findings_document(evaluate(policies, facts, parameters, now, parsed.controls), now)
+    return findings_document(evaluate(policies, found, parameters, now, parsed.controls), now)
 
 
 def _of_run(rules: Rules) -> list[Policy]:

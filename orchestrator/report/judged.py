@@ -26,6 +26,11 @@ from orchestrator.report.view import (
 from orchestrator.report.words import same
 
 _ORDER: dict[str, int] = {status: number for number, status in enumerate(STATUSES)}
+_FACT_FILES = (
+    ("F", "facts", layout.FACTS, "facts"),
+    ("R", "recovered_facts", layout.RECOVERED, "recovered-facts"),
+)
+"""Of each file of facts the first letter of their ids, its name in raw data, path and schema."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +49,7 @@ def judged_of(contents: Contents, findings: Mapping[str, Any] | None, drill: str
     Raises InputError for rules or facts that are none.
     """
     rules = read_rules(contents)
-    documents, unusable = _fact_documents(contents)
-    facts, data = _facts_of(contents, documents)
+    facts, data, unusable = _facts_of(contents)
     found = findings_of(findings, rules, facts, data)
     return Judged(tuple(facts), found, controls_of(rules, found, drill), tuple(unusable))
 
@@ -67,38 +71,29 @@ def judged_of_page(contents: Contents, findings: Mapping[str, Any] | None) -> Ju
     return Judged(facts, found, (), ())
 
 
-def _fact_documents(contents: Contents) -> tuple[list[tuple[str, str, str]], list[Gap]]:
-    """(First letter of the ids, file, schema) of documents of facts, and what is no such document.
+def _facts_of(contents: Contents) -> tuple[list[Fact], dict[str, Any], list[Gap]]:
+    """The facts, digest → JSON of each, and what is no document of facts.
 
     Facts of the survivor that cannot be make a run inconclusive: its report says so.
     """
-    found, gaps, raw = [], [], contents.raw()
-    if raw.get("facts") is not None:
-        contents.facts(layout.FACTS, "facts")
-        found.append(("F", layout.FACTS, "facts"))
-    if raw.get("recovered_facts") is not None:
-        try:
-            contents.facts(layout.RECOVERED, "recovered-facts")
-            found.append(("R", layout.RECOVERED, "recovered-facts"))
-        except InputError as error:
-            gaps.append(Gap("recovered-fact", same(layout.RECOVERED), same(error.reason)))
-    return found, gaps
-
-
-def _facts_of(
-    contents: Contents, documents: Sequence[tuple[str, str, str]]
-) -> tuple[list[Fact], dict[str, Any]]:
-    """The facts, and digest → JSON of each."""
     shown: list[Fact] = []
     data: dict[str, Any] = {}
-    for letter, file, schema in documents:
+    gaps: list[Gap] = []
+    for letter, name, file, schema in _FACT_FILES:
+        if contents.raw().get(name) is None:
+            continue
+        try:
+            read = contents.facts(file, schema)
+        except InputError as error:
+            if file == layout.FACTS:
+                raise
+            gaps.append(Gap("recovered-fact", same(file), same(error.reason)))
+            continue
         said = contents.document(file, schema)["facts"]
-        for number, (one, fact) in enumerate(
-            zip(said, contents.facts(file, schema), strict=True), start=1
-        ):
+        for number, (one, fact) in enumerate(zip(said, read, strict=True), start=1):
             data[fact.digest] = one
             shown.append(_fact(one, letter, number, file, fact.digest))
-    return shown, data
+    return shown, data, gaps
 
 
 def _fact(one: Mapping[str, Any], letter: str, number: int, file: str, digest: str = "") -> Fact:

@@ -466,7 +466,7 @@ def run_of(
     plan = json.loads((run_dir / "plan.json").read_bytes())
     measured = dict(contents.raw())
     if kept := measured.get("recovered_facts"):
-        found = contents.facts("raw/recovered_facts.json", "recovered-facts")
+        found = partial(contents.facts, "raw/recovered_facts.json", "recovered-facts")
         measured["recovered_findings"] = rederive_recovered(rules, plan, kept, found, environment)
     derived = derive(plan, {**measured, "findings": findings})
     run = {

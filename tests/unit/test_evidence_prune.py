@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from period_samples import Made, hold
 from run_samples import Clock, Sample, record, write_plan
 
 from orchestrator.drivers.objectstore import ObjectVersion
@@ -25,7 +26,7 @@ from orchestrator.engine.site_bundles import SiteBundles
 from orchestrator.engine.worker import Worker
 from orchestrator.evidence import EvidenceStore, LocalSigner, dsse
 from orchestrator.evidence.audit import Audit, audit
-from orchestrator.evidence.retained import holds, kept, tombstones
+from orchestrator.evidence.retained import kept, tombstones
 from orchestrator.evidence.retained.retention import AtSite, Candidate, required
 from orchestrator.evidence.tlog.log import log_of
 from orchestrator.model.canonical import canonical
@@ -103,12 +104,7 @@ def pruned(state: Path, *, now: datetime = LATE, rule: Retention = RULE) -> list
 
 
 def held(state: Path, run_id: str, signer: LocalSigner, *, on: bool = True) -> None:
-    plan = next(e for e in log_of(state, "local").entries() if e.run_id == run_id)
-    payload = holds.payload_of(
-        "local", plan, held=on, by="counsel", reason="matter 4711", at=BEGAN + timedelta(days=9)
-    )
-    store = EvidenceStore(state, signer, Clock(BEGAN + timedelta(days=9)))
-    store.record_statement("local", kept.ToLog("hold", run_id, payload))
+    hold(Made(state, signer), run_id, held=on, at=BEGAN + timedelta(days=9))
 
 
 def audited(state: Path, signer: LocalSigner) -> Audit:

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from orchestrator.evidence import layout, schedules
+from orchestrator.evidence.retained import holds, tombstones
 from orchestrator.evidence.tlog import tiles
 from orchestrator.evidence.tlog.entries import Entry
 from orchestrator.evidence.tlog.note import Checkpoint
@@ -18,8 +19,7 @@ from orchestrator.model.schema import check
 SCHEMA = "anlan.period/v1"
 MANIFEST_TYPE = "application/vnd.anlan.period-manifest+json"
 LOG, RUNS, PLANS, SCHEDULES = "log/", "runs/", "plans/", "schedules/"
-TOMBSTONES, TOMBSTONE = "tombstones/", "tombstone"
-STATEMENTS, HOLD = "statements/", "hold"
+TOMBSTONES, STATEMENTS = "tombstones/", "statements/"
 OWN = frozenset({layout.MANIFEST, layout.MANIFEST_ENVELOPE})
 
 
@@ -40,7 +40,7 @@ def select(entries: Sequence[Entry], since: datetime, until: datetime) -> Select
     """Return which runs of a log belong to [`since`, `until`)."""
     begin, end = timestamp(since), timestamp(until)
     ended = {entry.run_id for entry in entries if entry.kind == "run"}
-    buried = {entry.run_id: entry for entry in entries if entry.kind == TOMBSTONE}
+    buried = {entry.run_id: entry for entry in entries if entry.kind == tombstones.KIND}
     finished: dict[str, Entry] = {}
     unfinished: dict[str, Entry] = {}
     removed: dict[str, Entry] = {}
@@ -91,7 +91,7 @@ def before_removal(entries: Sequence[Entry], selection: Selection) -> dict[str, 
 def holds_of(entries: Sequence[Entry], selection: Selection) -> list[Entry]:
     """Return the entry that says last whether a removed run is held, of each that has one."""
     of_runs = before_removal(entries, selection).values()
-    return [of_run[HOLD] for of_run in of_runs if HOLD in of_run]
+    return [of_run[holds.KIND] for of_run in of_runs if holds.KIND in of_run]
 
 
 def paths_of(entries: Sequence[Entry], selection: Selection) -> set[str]:

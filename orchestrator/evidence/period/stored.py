@@ -19,7 +19,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import BinaryIO
 
-from orchestrator.evidence.bundle import PackageError, alias_of, check_name
+from orchestrator.evidence.bundle import PackageError, alias_of, check_name, unreadable
 from orchestrator.evidence.files import sync_directory
 from orchestrator.model.errors import InputError
 
@@ -155,9 +155,7 @@ def opened(file: Path) -> Archive:
         with file.open("rb") as stream:
             return Archive(file, MappingProxyType(_members(stream)))
     except OSError as error:
-        todo = "check the path and your rights"
-        what = f"cannot read the bundle: {error.strerror}"
-        raise InputError(what, todo, file=str(file)) from error
+        raise unreadable(file, error) from error
 
 
 def _members(stream: BinaryIO) -> dict[str, Member]:

@@ -67,9 +67,7 @@ def is_period(file: Path) -> bool:
             begin = stream.read(stored.LOCAL_BYTES + len(period_layout.LOG))
             size = stream.seek(0, os.SEEK_END)
     except OSError as error:
-        todo = "check the path and your rights"
-        what = f"cannot read the bundle: {error.strerror}"
-        raise InputError(what, todo, file=str(file)) from error
+        raise bundle.unreadable(file, error) from error
     return begin.endswith(period_layout.LOG.encode()) or size > bundle.Limits().archive_bytes
 
 
